@@ -1,0 +1,201 @@
+"""NodeConfig: everything a hospital decides about its edge node, in one YAML file.
+
+The file is ``local/fedpacs.yaml`` in the hospital's NVFlare startup kit. Relative paths in it are
+relative to the kit. Unknown keys are errors, so that a typing mistake never switches a protection off.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+CONFIG_FILE = "fedpacs.yaml"
+
+
+class ConfigError(ValueError):
+    """The node's configuration cannot be used; the message names the key and the cure."""
+
+
+def _ae_title(value: str) -> str:
+    """An Application Entity title (PS3.5, VR AE): 1 to 16 characters, no backslash or control character."""
+    if not 1 <= len(value.strip()) <= 16 or "\\" in value or not value.isprintable() or not value.isascii():
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return value
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value, strict=False)
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Network = Annotated[str, AfterValidator(_network)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsConfig(Section):
+    """TLS for DICOM (PS3.15 B.12, BCP 195 RFC 8996/9325 profile). All three files are PEM."""
+
+    certificate: Path = Field(description="This node's certificate chain")
+    private_key: Path = Field(description="Its private key, mode 0600")
+    ca_certificates: Path = Field(description="The authorities that peers' certificates are checked against")
+    mutual: bool = Field(default=True, description="Require a certificate of the peer as well")
+
+
+class DicomPeer(Section):
+    """One DICOM application entity this node talks with."""
+
+    ae_title: AETitle
+    addresses: tuple[Network, ...] = Field(description="Addresses or networks it may call from", min_length=1)
+    host: str | None = Field(default=None, description="Where to call it; needed for pulling and sending")
+    port: Port | None = None
+    tls: bool = Field(default=False, description="Call it with TLS")
+
+
+class DicomConfig(Section):
+    """The DICOM listener and the peers it accepts. No peers listed: nobody can store."""
+
+    ae_title: AETitle = "FEDPACS"
+    host: str = Field(default="0.0.0.0", description="Address the listener binds to")  # noqa: S104
+    port: Port = 11112
+    processes: int = Field(default=2, ge=1, le=16, description="Listener processes that share the port")
+    max_associations: int = Field(default=16, ge=1, description="Per process; more are rejected as transient")
+    acse_timeout: Seconds = 30.0
+    dimse_timeout: Seconds = 60.0
+    network_timeout: Seconds = 120.0
+    drain_timeout: Seconds = Field(default=30.0, description="How long running associations may finish after SIGTERM")
+    peers: tuple[DicomPeer, ...] = ()
+    tls: TlsConfig | None = None
+
+
+class IntakeConfig(Section):
+    """What happens to a received instance between the wire and the archive."""
+
+    workers: int = Field(default=1, ge=1, le=32, description="De-identification processes")
+    quiet_seconds: Seconds = Field(default=60.0, description="A study without news for so long is sealed for training")
+    min_free_bytes: int = Field(default=1 << 30, ge=0, description="Below this, associations are rejected")
+    max_tries: int = Field(default=3, ge=1, description="After so many failures an instance is quarantined")
+
+
+class DeidentificationConfig(Section):
+    """Options of the DICOM PS3.15 Annex E confidentiality profile; the Basic Profile always applies."""
+
+    reidentification: bool = Field(default=True, description="Keep the sealed vault that leads back to a patient")
+
+
+class ArchiveConfig(Section):
+    """The encrypted object store and its catalogue. Unset paths lie below ``storage``."""
+
+    catalogue_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite below storage")
+    key_file: Path | None = Field(default=None, description="Site key: 32 random bytes, mode 0600")
+    key_command: tuple[str, ...] | None = Field(
+        default=None, description="Command that prints the site key in hex (KMS)"
+    )
+
+
+class GovernanceConfig(Section):
+    """The floor under every job. A job may be stricter, never laxer."""
+
+    jobs: tuple[str, ...] = Field(default=("organ-classification",), description="Names of jobs that may run here")
+    min_patients: int = Field(default=1, ge=1, description="Smallest cohort a job may train on")
+    encryption: tuple[Literal["he+masks", "he", "masks"], ...] = Field(
+        default=("he+masks", "he"), description="Acceptable protections of what leaves, never none", min_length=1
+    )
+    min_bits: int = Field(default=16, description="Coarsest fixed-point precision accepted")
+    share_metrics: tuple[str, ...] = Field(
+        default=("loss",), description="Training metrics that may leave in clear; empty: none"
+    )
+    min_sites: int = Field(default=2, ge=2, description="Sites that must take part before anything is sent")
+
+
+class MetricsConfig(Section):
+    """The Prometheus endpoint."""
+
+    host: str = Field(default="127.0.0.1", description="Address; loopback unless told otherwise")
+    port: Port = 9464
+
+
+class NodeConfig(Section):
+    """A hospital's edge node. See the sections for each key."""
+
+    site: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="The site's name in the NVFlare project")
+    storage: Path = Field(default=Path("node"), description="Folder for spool, archive, catalogue and models")
+    dicom: DicomConfig = DicomConfig()
+    intake: IntakeConfig = IntakeConfig()
+    deidentification: DeidentificationConfig = DeidentificationConfig()
+    archive: ArchiveConfig = ArchiveConfig()
+    governance: GovernanceConfig = GovernanceConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    kit: Path = Field(default=Path("."), exclude=True, description="The NVFlare kit; set by load()")
+
+    @model_validator(mode="after")
+    def _one_key_source(self) -> NodeConfig:
+        if self.archive.key_file and self.archive.key_command:
+            raise ValueError("archive: give key_file or key_command, not both")
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> NodeConfig:
+        """Read and validate ``path`` (``<kit>/local/fedpacs.yaml``, or the kit's folder).
+
+        Raises
+        ------
+        ConfigError
+            The file is missing, is no YAML mapping, or a value is out of its range.
+        """
+        if path.is_dir():
+            path = path / "local" / CONFIG_FILE
+        try:
+            raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"no configuration at {path}: give the hospital's startup kit with --kit") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not YAML: {error}") from None
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{path}: expected a mapping with the keys of NodeConfig")
+        kit = path.resolve().parent.parent
+        try:
+            return cls(**{**raw, "kit": kit})
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+            raise ConfigError(f"{path}: {problems}") from None
+
+    def path(self, value: Path) -> Path:
+        """Resolve ``value`` against the kit."""
+        return value if value.is_absolute() else self.kit / value
+
+    @property
+    def root(self) -> Path:
+        """The storage folder, absolute."""
+        return self.path(self.storage)
+
+    @property
+    def spool(self) -> Path:
+        return self.root / "spool"
+
+    @property
+    def objects(self) -> Path:
+        return self.root / "archive"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def key_file(self) -> Path:
+        return self.path(self.archive.key_file) if self.archive.key_file else self.root / "keys" / "site.key"
+
+    @property
+    def catalogue_url(self) -> str:
+        return self.archive.catalogue_url or f"sqlite:///{self.root / 'catalogue.sqlite'}"
