@@ -100,7 +100,7 @@ class ArchiveConfig(Section):
     catalogue_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite below storage")
     key_file: Path | None = Field(default=None, description="Site key: 32 random bytes, mode 0600")
     key_command: tuple[str, ...] | None = Field(
-        default=None, description="Command that prints the site key in hex (KMS)"
+        default=None, description="Command that prints the site key in hex"
     )
 
 
@@ -137,7 +137,7 @@ class NodeConfig(Section):
     archive: ArchiveConfig = ArchiveConfig()
     governance: GovernanceConfig = GovernanceConfig()
     metrics: MetricsConfig = MetricsConfig()
-    kit: Path = Field(default=Path("."), exclude=True, description="The NVFlare kit; set by load()")
+    kit: Path = Field(default=Path(), exclude=True, description="The NVFlare kit; set by load()")
 
     @model_validator(mode="after")
     def _one_key_source(self) -> NodeConfig:
