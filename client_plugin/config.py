@@ -99,9 +99,7 @@ class ArchiveConfig(Section):
 
     catalogue_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite below storage")
     key_file: Path | None = Field(default=None, description="Site key: 32 random bytes, mode 0600")
-    key_command: tuple[str, ...] | None = Field(
-        default=None, description="Command that prints the site key in hex"
-    )
+    key_command: tuple[str, ...] | None = Field(default=None, description="Command that prints the site key in hex")
 
 
 class GovernanceConfig(Section):
