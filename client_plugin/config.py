@@ -117,11 +117,29 @@ class GovernanceConfig(Section):
     min_sites: int = Field(default=2, ge=2, description="Sites that must take part before anything is sent")
 
 
+class MetricsTlsConfig(Section):
+    """TLS for the Prometheus endpoint. Both files are PEM."""
+
+    certificate: Path
+    private_key: Path
+
+
 class MetricsConfig(Section):
     """The Prometheus endpoint."""
 
     host: str = Field(default="127.0.0.1", description="Address; loopback unless told otherwise")
     port: Port = 9464
+    tls: MetricsTlsConfig | None = Field(default=None, description="Serve https; without it http")
+    username: str | None = Field(default=None, description="HTTP Basic user; needs secret_file")
+    secret_file: Path | None = Field(
+        default=None, description="File, mode 0600, with the password of username, or without username a bearer token"
+    )
+
+    @model_validator(mode="after")
+    def _secret(self) -> MetricsConfig:
+        if self.username and not self.secret_file:
+            raise ValueError("username needs secret_file: a file that holds its password")
+        return self
 
 
 class NodeConfig(Section):

@@ -22,7 +22,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    import prometheus_client
     from prometheus_client import CollectorRegistry
 
 L = TypeVar("L", bound=str)
@@ -112,7 +111,12 @@ class Labelled(Instrument, Generic[L]):
     """An instrument with one label; ``values`` is its enumeration, or the bounded list of names."""
 
     def __init__(
-        self, name: str, help_text: str, label: str, values: type[L] | Names = StrEnum, **options: Any  # type: ignore[assignment]
+        self,
+        name: str,
+        help_text: str,
+        label: str,
+        values: type[L] | Names,
+        **options: Any,
     ) -> None:
         super().__init__(name, help_text, label, **options)
         self.values = values
@@ -203,7 +207,7 @@ class GaugeBy(Labelled[L]):
         name: str,
         help_text: str,
         label: str,
-        values: type[L] | Names = StrEnum,  # type: ignore[assignment]
+        values: type[L] | Names,
         mode: Mode = "livemostrecent",
     ) -> None:
         super().__init__(name, help_text, label, values, multiprocess_mode=mode)
@@ -246,7 +250,7 @@ class HistogramBy(Labelled[L]):
         name: str,
         help_text: str,
         label: str,
-        values: type[L] | Names = StrEnum,  # type: ignore[assignment]
+        values: type[L] | Names,
         buckets: tuple[float, ...] = SECONDS,
     ) -> None:
         super().__init__(name, help_text, label, values, buckets=buckets)

@@ -1,4 +1,4 @@
-"""Adds up the figures of all processes of a node, and cleans up after those that ended."""
+"""The processes of a node or server: what they counted together, and what they use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -78,3 +78,49 @@ def _alive(pid: int, file: Path) -> bool:
         return False
     except (psutil.AccessDenied, FileNotFoundError):
         return True
+
+
+ROLES = (
+    ("client_plugin.dicom", "listener"),
+    ("client_plugin.intake", "worker"),
+    ("runner_process", "job"),
+    ("worker_process", "job"),
+)
+"""What in a command line says which part a child plays."""
+
+
+class ProcessTree:
+    """CPU, memory, files and number of this process and its descendants, by role."""
+
+    def collect(self) -> Iterator[Metric]:
+        count = GaugeMetricFamily("fedpacs_processes", "Processes that run now", labels=["role"])
+        memory = GaugeMetricFamily(
+            "fedpacs_process_resident_memory_bytes", "Resident memory of all processes of a role", labels=["role"]
+        )
+        files = GaugeMetricFamily("fedpacs_process_open_fds", "Open files and sockets, all of a role", labels=["role"])
+        cpu = CounterMetricFamily(
+            "fedpacs_process_cpu_seconds", "CPU time of the running processes of a role", labels=["role"]
+        )
+        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+        parent = psutil.Process()
+        for process in (parent, *parent.children(recursive=True)):
+            try:
+                with process.oneshot():
+                    role = "parent" if process.pid == parent.pid else role_of(process.cmdline())
+                    times = process.cpu_times()
+                    used = (1.0, float(process.memory_info().rss), float(process.num_fds()), times.user + times.system)
+            except psutil.Error:
+                continue  # it ended while we looked
+            totals[role] = [a + b for a, b in zip(totals[role], used, strict=True)]
+        for role, (number, rss, fds, seconds) in sorted(totals.items()):
+            count.add_metric([role], number)
+            memory.add_metric([role], rss)
+            files.add_metric([role], fds)
+            cpu.add_metric([role], seconds)
+        yield from (count, memory, files, cpu)
+
+
+def role_of(command_line: list[str]) -> str:
+    """The part that a child process plays, from its command line; ``other`` when it says nothing."""
+    text = " ".join(command_line)
+    return next((role for mark, role in ROLES if mark in text), "other")

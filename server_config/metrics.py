@@ -73,16 +73,16 @@ ROUND_SITES = GaugeBy(
     "state",
     SiteCount,
 )
-SITE_MISSED = GaugeBy(
+SITE_MISSED = GaugeBy[str](
     "fedpacs_server_site_rounds_missed",
     "Rounds in a row that a configured site did not contribute to; from 2 on call the site",
     "site",
     SITES,
 )
-SITE_CONTRIBUTIONS = CounterBy(
+SITE_CONTRIBUTIONS = CounterBy[str](
     "fedpacs_server_site_contributions_total", "Rounds whose sum contains the site's update", "site", SITES
 )
-SITE_HEARTBEAT = GaugeBy(
+SITE_HEARTBEAT = GaugeBy[str](
     "fedpacs_server_site_last_heartbeat_timestamp_seconds", "When the server last heard from the site", "site", SITES
 )
 UPDATES = CounterBy(

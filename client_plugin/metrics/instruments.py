@@ -43,9 +43,7 @@ PEERS = Names(limit=64)
 """Names of the DICOM peers in the node's configuration."""
 
 # --- DICOM -----------------------------------------------------------------------------------------------------
-ASSOCIATIONS_ACCEPTED = Counter(
-    "fedpacs_associations_accepted_total", "DICOM associations the listener accepted"
-)
+ASSOCIATIONS_ACCEPTED = Counter("fedpacs_associations_accepted_total", "DICOM associations the listener accepted")
 ASSOCIATIONS_OPEN = Gauge(
     "fedpacs_associations_open", "DICOM associations open now, over all listener processes", mode="livesum"
 )
@@ -80,8 +78,9 @@ COMMIT_SECONDS = Histogram("fedpacs_commit_seconds", "One group commit of receiv
 COMMIT_INSTANCES = Histogram(
     "fedpacs_commit_instances", "Instances in one group commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
-PEER_UP = GaugeBy(
-    "fedpacs_peer_up", "1: the peer answered the last C-ECHO, 0: it did not; check the PACS and the network",
+PEER_UP = GaugeBy[str](
+    "fedpacs_peer_up",
+    "1: the peer answered the last C-ECHO, 0: it did not; check the PACS and the network",
     "peer",
     PEERS,
 )
@@ -103,18 +102,20 @@ DEIDENTIFICATION_ACTIONS = CounterBy[StrEnum](
     "fedpacs_deidentification_actions_total",
     "Attributes by the PS3.15 action that was taken on them",
     "action",
+    StrEnum,
 )
 QUARANTINED = CounterBy[StrEnum](
     "fedpacs_quarantined_instances_total",
     "Instances set aside, sealed, because they could not be de-identified or kept; fedpacs status names the cure",
     "reason",
+    StrEnum,
 )
 
 # --- jobs and training -----------------------------------------------------------------------------------------
 JOBS = CounterBy("fedpacs_jobs_total", "NVFlare jobs at this site by the state they reached", "state", JobState)
 JOBS_RUNNING = Gauge("fedpacs_jobs_running", "Jobs that run at this site now", mode="livesum")
 JOBS_REFUSED = CounterBy[StrEnum](
-    "fedpacs_jobs_refused_total", "Jobs that this site's policy refused, by the rule that did", "reason"
+    "fedpacs_jobs_refused_total", "Jobs that this site's policy refused, by the rule that did", "reason", StrEnum
 )
 COHORT_PATIENTS = Gauge(
     "fedpacs_cohort_patients", "Patients in the running job's cohort, rounded up to a multiple of 5"
@@ -127,9 +128,7 @@ ROUNDS = CounterBy(
     "end",
     RoundEnd,
 )
-ROUND_SECONDS = Histogram(
-    "fedpacs_round_seconds", "From a round's task to this site's answer", buckets=LONG_SECONDS
-)
+ROUND_SECONDS = Histogram("fedpacs_round_seconds", "From a round's task to this site's answer", buckets=LONG_SECONDS)
 LAST_CONTRIBUTION = Gauge(
     "fedpacs_last_contribution_timestamp_seconds", "When this site last sent an update that was complete"
 )
@@ -147,7 +146,10 @@ VALIDATION = GaugeBy(
 
 # --- privacy and encryption ------------------------------------------------------------------------------------
 SEALING_SECONDS = HistogramBy(
-    "fedpacs_sealing_seconds", "Time of a step between the trained update and the wire, and back", "step", SealingStep,
+    "fedpacs_sealing_seconds",
+    "Time of a step between the trained update and the wire, and back",
+    "step",
+    SealingStep,
 )
 SEALING_BYTES = CounterBy(
     "fedpacs_sealing_bytes_total", "Bytes that a step of sealing or opening put out", "step", SealingStep
@@ -173,8 +175,10 @@ FEDERATION_CLOCK_SKEW = Gauge(
     "fedpacs_federation_clock_skew_seconds", "This machine's clock minus the server's, at the last registration"
 )
 NVFLARE_EVENT_SECONDS = HistogramBy[StrEnum](
-    "fedpacs_nvflare_event_seconds", "Time between the paired events of NVFlare's own metrics collectors",
+    "fedpacs_nvflare_event_seconds",
+    "Time between the paired events of NVFlare's own metrics collectors",
     "event",
+    StrEnum,
     buckets=LONG_SECONDS,
 )
 

@@ -1,0 +1,130 @@
+"""The node's ``/metrics``: figures of all its processes, and what is read at a scrape."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from prometheus_client.metrics_core import InfoMetricFamily, Metric
+
+from client_plugin.config import ConfigError, MetricsConfig, NodeConfig
+from client_plugin.metrics import instruments
+from client_plugin.metrics.facts import Counts, FactsCollector
+from observability.exposition import Access, Collector, Endpoint, EndpointError
+from observability.instruments import registry
+from observability.processes import ProcessTree, SharedFigures
+from observability.setup import folder
+
+
+class MetricsServer:
+    """Starts and stops the node's endpoint; belongs to the node's parent process.
+
+    Parameters
+    ----------
+    config
+        The node's configuration; ``config.metrics`` says where to listen.
+    counts
+        ``Catalogue.counts`` of the node's archive.
+
+    Examples
+    --------
+    First ``observability.setup.share(config.root)``, before anything counts, then::
+
+        server = MetricsServer(config, archive.catalogue.counts)
+        server.start()
+    """
+
+    def __init__(self, config: NodeConfig, counts: Counts | None = None) -> None:
+        self._config = config
+        self._facts = FactsCollector(config, counts)
+        self._endpoint: Endpoint | None = None
+
+    @property
+    def url(self) -> str:
+        """Where Prometheus finds it."""
+        if self._endpoint is None:
+            raise ConfigError("the metrics endpoint is not running: call start()")
+        return self._endpoint.url
+
+    def start(self) -> None:
+        """Listen on ``config.metrics.host:port``.
+
+        Raises
+        ------
+        ConfigError
+            The port is in use, or a file that ``config.metrics`` names cannot be used.
+        """
+        instruments.start()
+        metrics = self._config.metrics
+        collectors: dict[str, Collector] = {
+            "counted": counted(self._config.root),
+            "facts": self._facts,
+            "processes": ProcessTree(),
+            "build": Build(),
+        }
+        endpoint = Endpoint(metrics.host, metrics.port, collectors, access(self._config, metrics))
+        try:
+            endpoint.start()
+        except EndpointError as error:
+            raise ConfigError(str(error)) from None
+        self._facts.start()
+        self._endpoint = endpoint
+
+    def stop(self) -> None:
+        """Stop listening; a second call does nothing."""
+        if self._endpoint is not None:
+            self._endpoint.stop()
+            self._facts.stop()
+        self._endpoint = None
+
+
+def access(config: NodeConfig, metrics: MetricsConfig) -> Access:
+    """TLS and credentials of the endpoint, with the secret read from its file."""
+    secret = None
+    if metrics.secret_file is not None:
+        file = config.path(metrics.secret_file)
+        try:
+            if file.stat().st_mode & 0o077:
+                raise ConfigError(f"metrics.secret_file: {file} can be read by others: chmod 600 it")
+            secret = file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"metrics.secret_file: cannot read {file} ({error.strerror})") from None
+        if not secret:
+            raise ConfigError(f"metrics.secret_file: {file} is empty: put a password or a token into it")
+    return Access(
+        certificate=config.path(metrics.tls.certificate) if metrics.tls else None,
+        private_key=config.path(metrics.tls.private_key) if metrics.tls else None,
+        username=metrics.username,
+        password=secret if metrics.username else None,
+        bearer=None if metrics.username else secret,
+    )
+
+
+def counted(storage: Path) -> Collector:
+    """What this process and its children counted; this process alone when nothing is shared."""
+    shared = folder()
+    if shared is not None and shared.is_relative_to(storage):
+        return SharedFigures(shared)
+    return registry()
+
+
+class Build:
+    """Which versions run here."""
+
+    def collect(self) -> Iterable[Metric]:
+        info = InfoMetricFamily("fedpacs_build", "Versions of the node and of what it is built on")
+        info.add_metric(
+            [],
+            {name: _version(name) for name in ("fedpacs", "nvflare", "monai", "pynetdicom", "pydicom")}
+            | {"python": platform.python_version()},
+        )
+        yield info
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "none"

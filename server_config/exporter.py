@@ -1,0 +1,147 @@
+"""The server's ``/metrics``: an NVFlare component of the server's ``local/resources.json``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
+
+from observability import setup
+from observability.exposition import Access, Collector, Endpoint, EndpointError
+from observability.processes import ProcessTree, SharedFigures
+from server_config import metrics
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 5.0
+
+
+class ServerMetrics(FLComponent):
+    """Serves the figures of the server's parent and job processes, and watches the sites' heartbeats.
+
+    Parameters
+    ----------
+    host, port
+        Where Prometheus finds it; loopback unless told otherwise.
+    certificate, private_key
+        PEM files, relative to the kit, for https.
+    secret_file
+        File in the kit, mode 0600, with a bearer token that Prometheus must show.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 9465,
+        certificate: str | None = None,
+        private_key: str | None = None,
+        secret_file: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._host = host
+        self._port = port
+        self._certificate = certificate
+        self._private_key = private_key
+        self._secret_file = secret_file
+        self._endpoint: Endpoint | None = None
+        self._stop = threading.Event()
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        # Job processes build this component too; only the parent gets the system's events.
+        if event_type == EventType.SYSTEM_BOOTSTRAP:
+            kit = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT).get_root_dir())
+            setup.share(kit)
+        elif event_type == EventType.SYSTEM_START:
+            kit = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT).get_root_dir())
+            self._start(kit, fl_ctx.get_engine())
+        elif event_type == EventType.SYSTEM_END:
+            self._end()
+        elif event_type in _JOB_EVENTS:
+            metrics.job_changed(_JOB_EVENTS[event_type])
+
+    def _start(self, kit: Path, engine: Any) -> None:
+        shared = setup.folder()
+        assert shared is not None  # noqa: S101 - SYSTEM_BOOTSTRAP came before
+        collectors: dict[str, Collector] = {
+            "counted": SharedFigures(shared),
+            "processes": ProcessTree(),
+            "facts": ServerFacts(kit),
+        }
+        metrics.start()
+        secret = (kit / self._secret_file).read_text(encoding="utf-8").strip() if self._secret_file else None
+        access = Access(
+            certificate=kit / self._certificate if self._certificate else None,
+            private_key=kit / self._private_key if self._private_key else None,
+            bearer=secret,
+        )
+        endpoint = Endpoint(self._host, self._port, collectors, access)
+        try:
+            endpoint.start()
+        except EndpointError as error:
+            # The federation works without its metrics; their absence is what the alert ServerDown is for.
+            self.log_error_and_go_on(str(error))
+            return
+        self._endpoint = endpoint
+        threading.Thread(target=self._watch, args=[engine], name="metrics-sites", daemon=True).start()
+
+    def log_error_and_go_on(self, message: str) -> None:
+        """Say it where the server's operator looks, in our log and in NVFlare's."""
+        log.error("the metrics endpoint did not start")
+        self.logger.error(message)
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._endpoint is not None:
+            self._endpoint.stop()
+
+    def _watch(self, engine: Any) -> None:
+        while not self._stop.is_set():
+            metrics.sites_registered({client.name: client.last_connect_time for client in engine.get_clients()})
+            self._stop.wait(INTERVAL)
+
+
+_JOB_EVENTS = {
+    EventType.JOB_STARTED: metrics.JobEnd.STARTED,
+    EventType.JOB_COMPLETED: metrics.JobEnd.COMPLETED,
+    EventType.JOB_ABORTED: metrics.JobEnd.ABORTED,
+}
+
+
+class ServerFacts:
+    """Certificates' expiry and versions, read at the scrape."""
+
+    def __init__(self, kit: Path) -> None:
+        self._files = {"kit": kit / "startup" / "server.crt", "kit_root": kit / "startup" / "rootCA.pem"}
+
+    def collect(self) -> Iterable[Metric]:
+        expiry = GaugeMetricFamily(
+            "fedpacs_server_certificate_expiry_timestamp_seconds",
+            "When a certificate of the server's kit ends; the federation ends with it",
+            labels=["certificate"],
+        )
+        for name, when in self._expiries():
+            expiry.add_metric([name], when)
+        yield expiry
+        yield GaugeMetricFamily("fedpacs_server_time_seconds", "The server's clock", value=time.time())
+        build = InfoMetricFamily("fedpacs_server_build", "Versions of the server")
+        build.add_metric([], {name: version(name) for name in ("fedpacs", "nvflare")})
+        yield build
+
+    def _expiries(self) -> Iterator[tuple[str, float]]:
+        for name, file in self._files.items():
+            try:
+                certificate = x509.load_pem_x509_certificate(file.read_bytes())
+            except (OSError, ValueError):
+                continue
+            yield name, certificate.not_valid_after_utc.timestamp()
