@@ -221,6 +221,7 @@ class ServerView(Record):
     updates: Count = Field(description="Encrypted updates it added")
     bytes_received: Count
     bytes_sent: Count
+    in_clear: tuple[str, ...] = Field(default=(), description="What it could read, one phrase each")
     files_searched: Count = Field(default=0, description="Files of its workspace and job store searched for keys")
     keys_found: Count = Field(default=0, description="Files in which a hospital's key was found")
 

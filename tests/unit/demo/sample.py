@@ -171,6 +171,7 @@ def make_result(*, rounds: int = 12, federation: float = 0.55, missing: tuple[st
             updates=36,
             bytes_received=36 * 131_072,
             bytes_sent=36 * 262_144,
+            in_clear=("site names and certificates", "size and time of each message", "training loss"),
             files_searched=214,
             keys_found=0,
         ),
