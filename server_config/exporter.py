@@ -133,7 +133,7 @@ class ServerFacts:
         for name, when in self._expiries():
             expiry.add_metric([name], when)
         yield expiry
-        yield GaugeMetricFamily("fedpacs_server_time_seconds", "The server's clock", value=time.time())
+        yield GaugeMetricFamily("fedpacs_time_seconds", "The server's clock", value=time.time())
         build = InfoMetricFamily("fedpacs_server_build", "Versions of the server")
         build.add_metric([], {name: version(name) for name in ("fedpacs", "nvflare")})
         yield build

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import InfoMetricFamily, Metric
 
 from client_plugin.config import ConfigError, MetricsConfig, NodeConfig
 from client_plugin.metrics import instruments
-from client_plugin.metrics.facts import Counts, FactsCollector
+from client_plugin.metrics.facts import CatalogueView, FactsCollector
 from observability.exposition import Access, Collector, Endpoint, EndpointError
 from observability.instruments import registry
 from observability.processes import ProcessTree, SharedFigures
@@ -25,20 +25,20 @@ class MetricsServer:
     ----------
     config
         The node's configuration; ``config.metrics`` says where to listen.
-    counts
-        ``Catalogue.counts`` of the node's archive.
+    catalogue
+        The catalogue of the node's archive.
 
     Examples
     --------
     First ``observability.setup.share(config.root)``, before anything counts, then::
 
-        server = MetricsServer(config, archive.catalogue.counts)
+        server = MetricsServer(config, archive.catalogue)
         server.start()
     """
 
-    def __init__(self, config: NodeConfig, counts: Counts | None = None) -> None:
+    def __init__(self, config: NodeConfig, catalogue: CatalogueView | None = None) -> None:
         self._config = config
-        self._facts = FactsCollector(config, counts)
+        self._facts = FactsCollector(config, catalogue)
         self._endpoint: Endpoint | None = None
 
     @property

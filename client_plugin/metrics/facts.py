@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -18,20 +19,16 @@ from client_plugin.config import NodeConfig
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 5.0
+INTERVAL = 10.0
 """Seconds between two readings: a scrape shows the last one and never waits for a disk."""
 
-Counts = Callable[[], Mapping[str, int]]
 
+class CatalogueView(Protocol):
+    """The part of the archive's catalogue that is read."""
 
-@dataclass(frozen=True)
-class Spool:
-    """Received instances that no worker has taken away yet."""
+    def counts(self) -> Mapping[str, int]: ...
 
-    instances: int = 0
-    bytes: int = 0
-    oldest: float | None = None
-    """When the oldest was written, in seconds since 1970."""
+    def backlog(self) -> tuple[int, datetime | None]: ...
 
 
 @dataclass(frozen=True)
@@ -41,40 +38,15 @@ class Facts:
     at: float
     free_bytes: int
     total_bytes: int
-    spool: Spool
     catalogue_bytes: int
+    waiting: int = 0
+    """Received instances that no worker has finished."""
+    oldest: float | None = None
+    """When the oldest of them was received."""
     counts: Mapping[str, int] = field(default_factory=dict)
     certificates: Mapping[str, float] = field(default_factory=dict)
-
-
-def read_spool(folder: Path) -> Spool:
-    """Count the sealed files of the spool; one still being written (hidden, or ``.part``) does not wait for anybody."""
-    instances = size = 0
-    oldest: float | None = None
-    for path in _files(folder):
-        if path.name.startswith(".") or path.name.endswith((".part", ".tmp")):
-            continue
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            continue
-        instances += 1
-        size += stat.st_size
-        oldest = stat.st_mtime if oldest is None else min(oldest, stat.st_mtime)
-    return Spool(instances, size, oldest)
-
-
-def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        entries = os.scandir(folder)
-    except FileNotFoundError:
-        return
-    with entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
-            else:
-                yield entry
+    site_key: float | None = None
+    """When the site key was made or last rotated."""
 
 
 def certificate_files(config: NodeConfig) -> dict[str, Path]:
@@ -95,21 +67,27 @@ def expiry(file: Path) -> float | None:
         return None
 
 
-def read_facts(config: NodeConfig, counts: Counts | None = None) -> Facts:
-    """Take one reading of the node's disk, catalogue and certificates."""
+def read_facts(config: NodeConfig, catalogue: CatalogueView | None = None) -> Facts:
+    """Take one reading of the node's disk, catalogue, certificates and key file."""
     root = config.root
     usage = shutil.disk_usage(root if root.exists() else config.kit)
     expiries = {name: expiry(file) for name, file in certificate_files(config).items()}
-    catalogue = root / "catalogue.sqlite"
+    waiting, oldest = catalogue.backlog() if catalogue else (0, None)
     return Facts(
         at=time.time(),
         free_bytes=usage.free,
         total_bytes=usage.total,
-        spool=read_spool(config.spool),
-        catalogue_bytes=catalogue.stat().st_size if catalogue.exists() else 0,
-        counts=counts() if counts else {},
+        catalogue_bytes=_size(root / "catalogue.sqlite"),
+        waiting=waiting,
+        oldest=oldest.timestamp() if oldest else None,
+        counts=catalogue.counts() if catalogue else {},
         certificates={name: when for name, when in expiries.items() if when is not None},
+        site_key=config.key_file.stat().st_mtime if config.key_file.exists() else None,
     )
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 class FactsCollector:
@@ -119,15 +97,15 @@ class FactsCollector:
     ----------
     config
         The node's configuration.
-    counts
-        ``Catalogue.counts`` of the archive; called from the reading thread.
+    catalogue
+        The archive's; called from the reading thread.
     interval
         Seconds between readings.
     """
 
-    def __init__(self, config: NodeConfig, counts: Counts | None = None, interval: float = INTERVAL) -> None:
+    def __init__(self, config: NodeConfig, catalogue: CatalogueView | None = None, interval: float = INTERVAL) -> None:
         self._config = config
-        self._counts = counts
+        self._catalogue = catalogue
         self._interval = interval
         self._facts: Facts | None = None
         self._stop = threading.Event()
@@ -149,42 +127,64 @@ class FactsCollector:
 
     def _read(self) -> None:
         try:
-            self._facts = read_facts(self._config, self._counts)
+            self._facts = read_facts(self._config, self._catalogue)
         except Exception:  # the age of the last reading goes up, and an alert says so
             log.exception("the node's disk or catalogue could not be read for its metrics")
 
     def collect(self) -> Iterator[Metric]:
         if self._facts is not None:
-            yield from as_metrics(self._facts, time.time())
+            yield from as_metrics(self._facts, self._config, time.time())
 
 
-def as_metrics(facts: Facts, now: float) -> Iterator[Metric]:
+SIZES = {
+    "patients": ("fedpacs_archive_patients", "Patients in the archive"),
+    "series": ("fedpacs_archive_series", "Series in the archive"),
+    "instances": ("fedpacs_archive_instances", "Instances in the archive"),
+    "bytes": ("fedpacs_archive_size_bytes", "Bytes of the archived instances, before sealing"),
+    "quarantine": ("fedpacs_quarantine_instances", "Instances in quarantine now; fedpacs status names the cures"),
+}
+"""Key of ``Catalogue.counts`` to metric and help text."""
+
+
+def as_metrics(facts: Facts, config: NodeConfig, now: float) -> Iterator[Metric]:
     """The reading as Prometheus metrics; pure."""
-    yield GaugeMetricFamily(
+
+    def gauge(name: str, help_text: str, value: float) -> Metric:
+        return GaugeMetricFamily(name, help_text, value=value)
+
+    yield gauge("fedpacs_time_seconds", "This machine's clock; its distance to Prometheus' own is the skew", now)
+    yield gauge(
         "fedpacs_facts_age_seconds",
         "Age of the node's reading of disk, catalogue and certificates; rising: the disk or the catalogue hangs",
-        value=max(0.0, now - facts.at),
+        max(0.0, now - facts.at),
     )
-    yield GaugeMetricFamily("fedpacs_storage_free_bytes", "Free bytes below storage", value=facts.free_bytes)
-    yield GaugeMetricFamily(
-        "fedpacs_storage_size_bytes", "Size of the file system below storage", value=facts.total_bytes
+    yield gauge("fedpacs_storage_free_bytes", "Free bytes below storage", facts.free_bytes)
+    yield gauge("fedpacs_storage_size_bytes", "Size of the file system below storage", facts.total_bytes)
+    yield gauge(
+        "fedpacs_storage_reserve_bytes",
+        "Below so many free bytes the listener rejects associations (intake.min_free_bytes)",
+        config.intake.min_free_bytes,
     )
-    yield GaugeMetricFamily(
-        "fedpacs_spool_instances", "Received instances that wait for a worker", value=facts.spool.instances
-    )
-    yield GaugeMetricFamily("fedpacs_spool_bytes", "Their bytes, sealed", value=facts.spool.bytes)
-    yield GaugeMetricFamily(
+    yield gauge("fedpacs_spool_instances", "Received instances that no worker has finished", facts.waiting)
+    yield gauge(
         "fedpacs_spool_oldest_age_seconds",
         "Age of the instance that waits longest, 0 when none does; rising: workers are stuck or too few",
-        value=0.0 if facts.spool.oldest is None else max(0.0, now - facts.spool.oldest),
+        0.0 if facts.oldest is None else max(0.0, now - facts.oldest),
     )
-    yield GaugeMetricFamily(
-        "fedpacs_catalogue_size_bytes", "Size of the catalogue on disk", value=facts.catalogue_bytes
-    )
-    rows = GaugeMetricFamily("fedpacs_catalogue_rows", "What the catalogue holds, by kind", labels=["kind"])
-    for kind, count in sorted(facts.counts.items()):
-        rows.add_metric([kind], count)
-    yield rows
+    yield gauge("fedpacs_catalogue_size_bytes", "Size of the embedded catalogue on disk", facts.catalogue_bytes)
+    if facts.counts:
+        for key, (name, help_text) in SIZES.items():
+            yield gauge(name, help_text, facts.counts[key])
+        studies = GaugeMetricFamily(
+            "fedpacs_studies", "Studies by state; sealed ones can be trained on", labels=["state"]
+        )
+        for state in ("open", "sealed"):
+            studies.add_metric([state], facts.counts[f"studies_{state}"])
+        yield studies
+    expected = GaugeMetricFamily("fedpacs_processes_expected", "Processes that should run, by role", labels=["role"])
+    expected.add_metric(["listener"], config.dicom.processes)
+    expected.add_metric(["worker"], config.intake.workers)
+    yield expected
     certificates = GaugeMetricFamily(
         "fedpacs_certificate_expiry_timestamp_seconds",
         "When a certificate ends; kit: the node leaves the federation, dicom: the PACS cannot store",
@@ -193,3 +193,7 @@ def as_metrics(facts: Facts, now: float) -> Iterator[Metric]:
     for name, when in sorted(facts.certificates.items()):
         certificates.add_metric([name], when)
     yield certificates
+    if facts.site_key is not None:
+        yield gauge(
+            "fedpacs_site_key_created_timestamp_seconds", "When the site key was made or last rotated", facts.site_key
+        )

@@ -19,7 +19,6 @@ from client_plugin.metrics.labels import (
     AssociationEnd,
     IntakeStep,
     JobState,
-    Key,
     Processed,
     PullState,
     Quality,
@@ -162,7 +161,6 @@ NOISE_BUDGET = Gauge(
 )
 PRIVACY_SPENT = Gauge("fedpacs_privacy_spent_epsilon", "Differential privacy spent by the running job's cohort")
 PRIVACY_LIMIT = Gauge("fedpacs_privacy_limit_epsilon", "Epsilon that the site's policy allows for that cohort")
-KEY_CREATED = GaugeBy("fedpacs_key_created_timestamp_seconds", "When a key was made", "key", Key)
 
 # --- federation ------------------------------------------------------------------------------------------------
 FEDERATION_CONNECTED = Gauge(
@@ -170,9 +168,6 @@ FEDERATION_CONNECTED = Gauge(
 )
 LAST_HEARTBEAT = Gauge(
     "fedpacs_federation_last_heartbeat_timestamp_seconds", "When the NVFlare server last answered a heartbeat"
-)
-FEDERATION_CLOCK_SKEW = Gauge(
-    "fedpacs_federation_clock_skew_seconds", "This machine's clock minus the server's, at the last registration"
 )
 NVFLARE_EVENT_SECONDS = HistogramBy[StrEnum](
     "fedpacs_nvflare_event_seconds",

@@ -111,10 +111,3 @@ class SealingStep(StrEnum):
     UPLOAD = "upload"
     DOWNLOAD = "download"
     OPEN = "open"
-
-
-class Key(StrEnum):
-    """Keys whose age is watched."""
-
-    SITE = "site"
-    JOB = "job"

@@ -21,7 +21,7 @@ from observability.setup import share
 config = NodeConfig.load(Path(sys.argv[1]))
 share(config.root)
 from client_plugin.metrics.exporter import MetricsServer
-server = MetricsServer(config, lambda: {"studies": 3})
+server = MetricsServer(config)
 server.start()
 child = '''
 from client_plugin.metrics import instruments as metrics
@@ -55,7 +55,6 @@ def test_a_node_shows_what_its_children_counted(kit: Path) -> None:
     ).stdout
     assert 'fedpacs_received_instances_total{outcome="stored"} 5.0' in text
     assert 'fedpacs_received_instances_total{outcome="conflict"} 0.0' in text
-    assert 'fedpacs_catalogue_rows{kind="studies"} 3.0' in text
     assert "fedpacs_storage_free_bytes" in text
     assert 'fedpacs_processes{role="parent"} 1.0' in text
     assert "fedpacs_build_info" in text

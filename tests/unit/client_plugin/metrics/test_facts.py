@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from client_plugin.config import NodeConfig
-from client_plugin.metrics.facts import Facts, FactsCollector, Spool, as_metrics, read_facts, read_spool
+from client_plugin.metrics.facts import Facts, FactsCollector, as_metrics, read_facts
 
 
 @pytest.fixture
@@ -21,27 +21,28 @@ def config(tmp_path: Path) -> NodeConfig:
     return NodeConfig(site="site-a", kit=tmp_path)
 
 
-def shown(facts: Facts, now: float) -> dict[str, float]:
+class View:
+    """What the archive's catalogue answers."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+
+    def counts(self) -> dict[str, int]:
+        if self.broken:
+            raise OSError("no such table")
+        keys = ("patients", "studies", "studies_open", "studies_sealed", "series", "instances", "bytes", "quarantine")
+        return {key: number for number, key in enumerate(keys)}
+
+    def backlog(self) -> tuple[int, datetime | None]:
+        return 2, datetime.fromtimestamp(940, UTC)
+
+
+def shown(facts: Facts, config: NodeConfig, now: float) -> dict[str, float]:
     return {
         sample.name + "".join(f"{{{v}}}" for v in sample.labels.values()): sample.value
-        for metric in as_metrics(facts, now)
+        for metric in as_metrics(facts, config, now)
         for sample in metric.samples
     }
-
-
-def test_the_spool_counts_what_waits_and_not_what_is_being_written(tmp_path: Path) -> None:
-    (tmp_path / "ab").mkdir()
-    old = tmp_path / "ab" / "one"
-    old.write_bytes(bytes(100))
-    os.utime(old, (1000, 1000))
-    (tmp_path / "two").write_bytes(bytes(50))
-    (tmp_path / "three.part").write_bytes(bytes(7))
-    (tmp_path / ".four").write_bytes(bytes(7))
-    assert read_spool(tmp_path) == Spool(instances=2, bytes=150, oldest=1000)
-
-
-def test_no_spool_yet(tmp_path: Path) -> None:
-    assert read_spool(tmp_path / "missing") == Spool()
 
 
 def test_a_reading_before_anything_was_stored(config: NodeConfig) -> None:
@@ -63,31 +64,39 @@ def test_certificates_are_read_from_the_kit(config: NodeConfig, tmp_path: Path) 
     assert read_facts(config).certificates == {"kit": ends.timestamp()}
 
 
-def test_ages_grow_until_the_next_reading() -> None:
-    facts = Facts(
-        at=1000.0, free_bytes=5, total_bytes=10, spool=Spool(2, 20, 940.0), catalogue_bytes=3, counts={"studies": 4}
-    )
-    values = shown(facts, 1010.0)
+def test_ages_grow_until_the_next_reading(config: NodeConfig) -> None:
+    facts = replace(read_facts(config, View()), at=1000.0)
+    values = shown(facts, config, 1010.0)
     assert values["fedpacs_facts_age_seconds"] == 10
     assert values["fedpacs_spool_oldest_age_seconds"] == 70
-    assert values["fedpacs_catalogue_rows{studies}"] == 4
+    assert values["fedpacs_spool_instances"] == 2
+    assert values["fedpacs_studies{open}"] == 2
+    assert values["fedpacs_studies{sealed}"] == 3
+    assert values["fedpacs_archive_size_bytes"] == 6
+    assert values["fedpacs_processes_expected{listener}"] == config.dicom.processes
+    assert values["fedpacs_time_seconds"] == 1010
 
 
-def test_an_empty_spool_has_age_zero() -> None:
-    facts = Facts(at=0.0, free_bytes=5, total_bytes=10, spool=Spool(), catalogue_bytes=0)
-    assert shown(facts, 99.0)["fedpacs_spool_oldest_age_seconds"] == 0
+def test_an_empty_spool_has_age_zero(config: NodeConfig) -> None:
+    values = shown(read_facts(config), config, time.time())
+    assert values["fedpacs_spool_oldest_age_seconds"] == 0
+    assert "fedpacs_site_key_created_timestamp_seconds" not in values
+
+
+def test_the_site_key_has_an_age(config: NodeConfig) -> None:
+    config.key_file.parent.mkdir(parents=True)
+    config.key_file.write_bytes(bytes(32))
+    os.utime(config.key_file, (500, 500))
+    assert shown(read_facts(config), config, 0)["fedpacs_site_key_created_timestamp_seconds"] == 500
 
 
 def test_a_catalogue_that_breaks_leaves_the_last_reading_and_its_age(config: NodeConfig) -> None:
-    answers: list[Mapping[str, int]] = [{"studies": 1}]
-
-    def counts() -> Mapping[str, int]:
-        return answers.pop()
-
-    collector = FactsCollector(config, counts, interval=0.01)
+    view = View()
+    collector = FactsCollector(config, view, interval=0.01)
     collector.start()
+    view.broken = True
     time.sleep(0.1)
     collector.stop()
     names = {metric.name: metric for metric in collector.collect()}
-    assert names["fedpacs_catalogue_rows"].samples[0].value == 1
-    assert names["fedpacs_facts_age_seconds"].samples[0].value >= 0.09
+    assert names["fedpacs_archive_series"].samples[0].value == 4
+    assert names["fedpacs_facts_age_seconds"].samples[0].value >= 0.05
