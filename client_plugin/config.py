@@ -91,6 +91,15 @@ class IntakeConfig(Section):
 class DeidentificationConfig(Section):
     """Options of the DICOM PS3.15 Annex E confidentiality profile; the Basic Profile always applies."""
 
+    clean_descriptors: bool = Field(default=True, description="Keep the safe words of descriptions; off: remove them")
+    retain_modified_dates: bool = Field(
+        default=True, description="Keep dates, all moved by one secret number of days per patient; off: remove them"
+    )
+    retain_patient_characteristics: bool = Field(
+        default=False, description="Keep sex, size, weight, and age up to 89 years"
+    )
+    retain_device_identity: bool = Field(default=False, description="Keep station names, serial numbers and the like")
+    retain_uids: bool = Field(default=False, description="Keep UIDs: whoever has the originals can link them")
     reidentification: bool = Field(default=True, description="Keep the sealed vault that leads back to a patient")
 
 
