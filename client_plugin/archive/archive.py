@@ -1,0 +1,184 @@
+"""The archive: one sealed file per de-identified instance, under a key per patient, and its catalogue.
+
+An object is durable before its catalogue row is written. So every row has its object, and an object without a row is
+what a crash left: it is written again when the instance is processed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+from client_plugin.archive.catalogue import Catalogue
+from client_plugin.archive.instance import ArchivedInstance, InstanceRow
+from client_plugin.archive.keys import KEY_SIZE, SiteKeys, sync_folder
+from client_plugin.archive.received import ReceivedRow
+from client_plugin.archive.sealing import SealedReader, SealedWriter, seal, unseal
+from client_plugin.archive.studies import PatientForgotten
+from client_plugin.config import NodeConfig
+
+SUFFIX = ".sealed"
+
+
+class NotInArchive(LookupError):  # noqa: N818 - it is the instance that is described
+    """No such instance is archived here."""
+
+
+class Archive:
+    """The archive of one node. Share it between threads, never across a fork.
+
+    Parameters
+    ----------
+    objects
+        Folder of the sealed files: ``<pseudonym>/<SOP Instance UID>.sealed``, both of them de-identified.
+    catalogue
+        The catalogue that names them.
+    wrapping_key
+        ``SiteKeys.derive("wrap")``.
+    """
+
+    def __init__(self, objects: Path, catalogue: Catalogue, wrapping_key: bytes) -> None:
+        self.catalogue = catalogue
+        self._objects = objects
+        self._wrapping_key = wrapping_key
+        self._data_keys: dict[str, bytes] = {}
+
+    @classmethod
+    def open(cls, config: NodeConfig, keys: SiteKeys | None = None) -> Archive:
+        """The archive of a node, made on first use."""
+        keys = keys or SiteKeys.open(config)
+        config.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(config.objects, Catalogue.open(config.catalogue_url), keys.derive("wrap"))
+
+    def close(self) -> None:
+        self._data_keys.clear()
+        self.catalogue.close()
+
+    def add(self, dataset_bytes: bytes, meta: ArchivedInstance, received: ReceivedRow | None = None) -> bool:
+        """Keep a de-identified instance; it survives a power cut when this returns.
+
+        Parameters
+        ----------
+        dataset_bytes
+            The de-identified DICOM file (PS3.10).
+        meta
+            Its index, from `ArchivedInstance.from_dataset`.
+        received
+            The row of the spool that it came from: finished in the same transaction.
+
+        Returns
+        -------
+        bool
+            False if it was here before; the first copy is kept.
+
+        Raises
+        ------
+        PatientForgotten
+            The patient was forgotten: discard the instance.
+        """
+        sha256 = hashlib.sha256(dataset_bytes).hexdigest()
+        path = self._path(meta.pseudonym, meta.sop_instance_uid)
+        if self.catalogue.instance(meta.sop_instance_uid) is None:
+            self._write(path, dataset_bytes, self._data_key(meta.pseudonym), meta.sop_instance_uid)
+        try:
+            return self.catalogue.add_instance(meta, size=len(dataset_bytes), sha256=sha256, received=received)
+        except PatientForgotten:  # between our look at the key and now
+            self._data_keys.pop(meta.pseudonym, None)
+            path.unlink(missing_ok=True)
+            raise
+
+    def read(self, sop_instance_uid: str) -> bytes:
+        """The de-identified DICOM file of an instance.
+
+        Raises
+        ------
+        NotInArchive
+            There is none.
+        SealBroken
+            Its file was changed.
+        """
+        with self.open_object(sop_instance_uid) as reader:
+            return reader.read()
+
+    def open_object(self, sop_instance_uid: str) -> SealedReader:
+        """The same as a readable, seekable file, for objects larger than memory."""
+        row = self.catalogue.instance(sop_instance_uid)
+        wrapped = self.catalogue.patient_key(row.pseudonym) if row else None
+        if row is None or wrapped is None:
+            raise NotInArchive(f"no instance {sop_instance_uid} in the archive: it was never here, or was forgotten")
+        key = unseal(wrapped, self._wrapping_key, _key_context(row.pseudonym))
+        try:
+            raw = self._path(row.pseudonym, sop_instance_uid).open("rb")
+        except FileNotFoundError:
+            raise NotInArchive(
+                f"the object of instance {sop_instance_uid} is missing: restore {self._objects}"
+            ) from None
+        return SealedReader(raw, key, _object_context(sop_instance_uid))
+
+    def series(self, series_uid: str, version: int | None = None) -> list[InstanceRow]:
+        """The instances of a series in the order of their slices; see `Studies.series`."""
+        return self.catalogue.series(series_uid, version)
+
+    def forget(self, pseudonym: str) -> list[str]:
+        """Destroy a patient's key, rows and objects; returns the spool names of raw copies to delete.
+
+        The key goes first: whatever happens after that, nothing of the patient can be read back. Safe to repeat.
+        """
+        spool_names = self.catalogue.forget_rows(pseudonym)
+        self._data_keys.pop(pseudonym, None)
+        self.catalogue.scrub()
+        folder = self._folder(pseudonym)
+        if folder.exists():
+            shutil.rmtree(folder)
+            sync_folder(self._objects)
+        return spool_names
+
+    def _folder(self, pseudonym: str) -> Path:
+        return self._objects / pseudonym
+
+    def _path(self, pseudonym: str, sop_instance_uid: str) -> Path:
+        return self._folder(pseudonym) / f"{sop_instance_uid}{SUFFIX}"
+
+    def _data_key(self, pseudonym: str) -> bytes:
+        """The patient's data key; made and kept, wrapped, before anything is sealed with it."""
+        if pseudonym not in self._data_keys:
+            wrapped = self.catalogue.patient_key(pseudonym)
+            if wrapped is None:
+                fresh = seal(os.urandom(KEY_SIZE), self._wrapping_key, _key_context(pseudonym))
+                wrapped = self.catalogue.add_patient(pseudonym, fresh)
+            self._data_keys[pseudonym] = unseal(wrapped, self._wrapping_key, _key_context(pseudonym))
+        return self._data_keys[pseudonym]
+
+    def _write(self, path: Path, data: bytes, key: bytes, sop_instance_uid: str) -> None:
+        folder = path.parent
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(self._objects)
+        part = folder / f".{sop_instance_uid}.{os.getpid()}.part"
+        try:
+            with part.open("wb") as raw:
+                _seal_into(raw, data, key, sop_instance_uid)
+                raw.flush()
+                os.fsync(raw.fileno())
+            part.rename(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync_folder(folder)
+
+
+def _seal_into(raw: BinaryIO, data: bytes, key: bytes, sop_instance_uid: str) -> None:
+    writer = SealedWriter(raw, key, _object_context(sop_instance_uid))
+    writer.write(data)
+    writer.finish()
+
+
+def _key_context(pseudonym: str) -> bytes:
+    return b"patient key " + pseudonym.encode()
+
+
+def _object_context(sop_instance_uid: str) -> bytes:
+    return b"object " + sop_instance_uid.encode()

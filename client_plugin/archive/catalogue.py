@@ -1,0 +1,32 @@
+"""The catalogue: what the node received, archived and set aside. See `received` and `studies` for its two sides."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from client_plugin.archive.received import ReceivedRows
+from client_plugin.archive.studies import Studies
+
+
+class Catalogue(ReceivedRows, Studies):
+    """The catalogue of one node.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     catalogue = Catalogue.open(f"sqlite:///{folder}/catalogue.sqlite")
+    ...     catalogue.counts()["instances"]
+    0
+    """
+
+    def scrub(self) -> None:
+        """Remove what deleted rows left behind in the database's files.
+
+        SQLite overwrites them when they are deleted (``secure_delete``) and once its write-ahead log is emptied.
+        PostgreSQL rewrites the table that holds the keys; its own write-ahead log, replicas and backups are beyond us:
+        they expire by the hospital's rules.
+        """
+        statement = "PRAGMA wal_checkpoint(TRUNCATE)" if self.dialect == "sqlite" else "VACUUM (FULL) patients"
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(statement))

@@ -1,0 +1,300 @@
+"""The spool's side of the catalogue: what was received, who works on it, and what was put into quarantine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from client_plugin.archive.database import Database
+from client_plugin.archive.models import Instance, Quarantine, Received, ReceivedState
+
+LEASE = timedelta(minutes=10)  # a claim older than this belongs to a worker that is gone
+MAX_TRIES = 3
+_REASON = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")  # a name, never a sentence with somebody's data in it
+
+
+class Outcome(StrEnum):
+    """What became of a received instance.
+
+    stored: it is new, the spool keeps it. duplicate: the same bytes are here already, the spool file can go.
+    conflict: other bytes under a known UID; the first is kept, this spool file is in quarantine.
+    """
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+class CatalogueReason(StrEnum):
+    """Reasons for quarantine that the catalogue itself gives."""
+
+    UID_CONFLICT = "uid-conflict"
+    TOO_MANY_TRIES = "too-many-tries"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewReceived:
+    """A spool file that is durable under its name.
+
+    Parameters
+    ----------
+    uid_digest
+        Keyed digest of the original SOP Instance UID: at most 64 characters.
+    content_digest
+        Digest of the data set as received: at most 64 characters.
+    """
+
+    spool_name: str
+    uid_digest: str
+    content_digest: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    size: int
+    source_ae: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedRow(NewReceived):
+    """A claimed row of the spool; ``tries`` counts this one."""
+
+    id: int
+    tries: int
+
+
+@dataclass(frozen=True)
+class QuarantinedRow:
+    id: int
+    spool_name: str
+    reason: str
+    source_ae: str
+    size: int
+    quarantined_at: datetime
+
+
+class ReceivedRows(Database):
+    """The queue between the listener and the workers."""
+
+    def record_received(self, batch: Sequence[NewReceived]) -> list[Outcome]:
+        """Record a batch in one transaction (group commit); the outcomes are in its order.
+
+        An instance that is in conflict is in quarantine when this returns.
+        """
+        if not batch:
+            return []
+        values = {new.spool_name: _values(new) for new in batch}
+        # Sorted, so that two processes with overlapping batches wait for each other in one order (PostgreSQL).
+        rows = sorted(values.values(), key=lambda v: str(v["uid_digest"]))
+        with self.writing() as session:
+            insert = self.insert_new(Received).returning(Received.spool_name)
+            stored = set(session.scalars(insert, rows))
+            known: dict[str, str] = {}
+            if len(stored) < len(batch):
+                digests = [new.uid_digest for new in batch]
+                found = select(Received.uid_digest, Received.content_digest).where(Received.uid_digest.in_(digests))
+                known = {row.uid_digest: row.content_digest for row in session.execute(found)}
+            outcomes = [_outcome(new, stored, known) for new in batch]
+            for new, outcome in zip(batch, outcomes, strict=True):
+                if outcome is Outcome.CONFLICT:
+                    session.add(_quarantined(new, CatalogueReason.UID_CONFLICT, new.received_at))
+        return outcomes
+
+    def record_quarantined(self, new: NewReceived, reason: StrEnum) -> None:
+        """Record a spool file that never entered the queue, for example because it could not be parsed."""
+        with self.writing() as session:
+            session.add(_quarantined(new, reason, new.received_at))
+
+    def received_digests(self, uid_digests: Iterable[str]) -> set[str]:
+        """Those of ``uid_digests`` that are here for good: in the archive, the queue or a releasable quarantine."""
+        with self.reading() as session:
+            return set(session.scalars(select(Received.uid_digest).where(Received.uid_digest.in_([*uid_digests]))))
+
+    def claim(
+        self, worker: str, limit: int, *, lease: timedelta = LEASE, max_tries: int = MAX_TRIES
+    ) -> list[ReceivedRow]:
+        """Take up to ``limit`` rows to work on, oldest first; the claim is durable, and so is its try.
+
+        Claims older than ``lease`` are taken over. A row that failed or killed its worker before is handed out alone,
+        so that it takes no other down with it; one that did so ``max_tries`` times goes to quarantine.
+        """
+        now = datetime.now(UTC)
+        free = or_(
+            Received.state == ReceivedState.PENDING,
+            (Received.state == ReceivedState.CLAIMED) & (Received.claimed_at < now - lease),
+        )
+        with self.writing() as session:
+            spent = select(Received).where(free, Received.tries >= max_tries).with_for_update(skip_locked=True)
+            for row in session.scalars(spent).all():
+                self._set_aside(session, row, CatalogueReason.TOO_MANY_TRIES, None, now)
+            waiting = select(Received).where(free, Received.tries < max_tries).order_by(Received.id).limit(limit)
+            rows = session.scalars(waiting.with_for_update(skip_locked=True)).all()
+            taken = rows[:1] if rows and rows[0].tries else list(takewhile(lambda row: not row.tries, rows))
+            for row in taken:
+                row.state, row.worker, row.claimed_at, row.tries = ReceivedState.CLAIMED, worker, now, row.tries + 1
+            return [_row(row) for row in taken]
+
+    def release_claims(self, worker: str | None = None) -> int:
+        """Return claims to the queue; returns how many.
+
+        Parameters
+        ----------
+        worker
+            One that died: the try stays counted against the row. None, when the node starts and no worker runs: the
+            claims are left from a crash of the node, and the try is given back.
+        """
+        where: list[ColumnElement[bool]] = [Received.state == ReceivedState.CLAIMED]
+        values: dict[str, object] = {"state": ReceivedState.PENDING, "worker": None, "claimed_at": None}
+        if worker is None:
+            values["tries"] = Received.tries - 1
+        else:
+            where.append(Received.worker == worker)
+        with self.writing() as session:
+            released = update(Received).where(*where).values(values).returning(Received.id)
+            return len(session.scalars(released, execution_options={"synchronize_session": False}).all())
+
+    def finish(self, row: ReceivedRow, sop_instance_uid: str) -> None:
+        """The instance is archived under ``sop_instance_uid``. `Archive.add` does this when it is given the row."""
+        with self.writing() as session:
+            mark_done(session, row, session.scalars(select(Instance.id).where(Instance.uid == sop_instance_uid)).one())
+
+    def fail(self, row: ReceivedRow, reason: StrEnum, *, max_tries: int = MAX_TRIES) -> bool:
+        """It could not be done this time. Back to the queue, or after ``max_tries`` to quarantine (then True)."""
+        with self.writing() as session:
+            entry = session.get_one(Received, row.id)
+            spent = entry.tries >= max_tries
+            if spent:
+                self._set_aside(session, entry, reason, None, datetime.now(UTC))
+            else:
+                entry.state, entry.worker, entry.claimed_at = ReceivedState.PENDING, None, None
+                entry.reason = _name(reason)
+            return spent
+
+    def quarantine(self, row: ReceivedRow, reason: StrEnum, pseudonym: str | None = None) -> None:
+        """Keep the sealed raw copy aside.
+
+        Parameters
+        ----------
+        reason
+            A member of a closed set; its value is a short name.
+        pseudonym
+            The patient, if known: `Archive.forget` then removes the copy too.
+        """
+        with self.writing() as session:
+            self._set_aside(session, session.get_one(Received, row.id), reason, pseudonym, datetime.now(UTC))
+
+    def quarantined(self) -> list[QuarantinedRow]:
+        """Everything in quarantine, oldest first."""
+        with self.reading() as session:
+            return [
+                QuarantinedRow(q.id, q.spool_name, q.reason, q.source_ae, q.size, q.quarantined_at)
+                for q in session.scalars(select(Quarantine).order_by(Quarantine.id))
+            ]
+
+    def release_quarantined(self, quarantine_id: int) -> bool:
+        """Give an instance that was set aside another round of tries; False if it never had a place in the queue."""
+        with self.writing() as session:
+            entry = session.get_one(Quarantine, quarantine_id)
+            if entry.received_id is None:
+                return False
+            row = session.get_one(Received, entry.received_id)
+            row.state, row.tries, row.reason = ReceivedState.PENDING, 0, None
+            session.delete(entry)
+            return True
+
+    def drop_quarantined(self, spool_names: Iterable[str]) -> None:
+        """Forget quarantined copies whose files are gone, and that they were ever received."""
+        with self.writing() as session:
+            gone = select(Quarantine.id, Quarantine.received_id).where(Quarantine.spool_name.in_([*spool_names]))
+            for quarantine_id, received_id in session.execute(gone).all():
+                session.execute(delete(Quarantine).where(Quarantine.id == quarantine_id))
+                session.execute(delete(Received).where(Received.id == received_id))
+
+    def backlog(self) -> tuple[int, datetime | None]:
+        """How many instances wait in the spool, and since when the oldest does."""
+        with self.reading() as session:
+            return waiting(session)
+
+    @staticmethod
+    def _set_aside(session: Session, row: Received, reason: StrEnum, pseudonym: str | None, now: datetime) -> None:
+        row.state, row.worker, row.claimed_at, row.reason = ReceivedState.QUARANTINED, None, None, _name(reason)
+        session.add(
+            Quarantine(
+                spool_name=row.spool_name,
+                reason=_name(reason),
+                source_ae=row.source_ae,
+                size=row.size,
+                quarantined_at=now,
+                received_id=row.id,
+                pseudonym=pseudonym,
+            )
+        )
+
+
+def mark_done(session: Session, row: ReceivedRow, instance_id: int) -> None:
+    """Within a transaction: ``row`` is the archived instance ``instance_id``."""
+    done = {"state": ReceivedState.DONE, "worker": None, "claimed_at": None, "reason": None, "instance_id": instance_id}
+    session.execute(update(Received).where(Received.id == row.id).values(done))
+
+
+def waiting(session: Session) -> tuple[int, datetime | None]:
+    """Rows that are pending or claimed, and when the oldest of them was received."""
+    queue = Received.state.in_((ReceivedState.PENDING, ReceivedState.CLAIMED))
+    count, oldest = session.execute(select(func.count(), func.min(Received.received_at)).where(queue)).one()
+    return count, oldest
+
+
+def _values(new: NewReceived) -> dict[str, object]:
+    return {
+        "spool_name": new.spool_name,
+        "uid_digest": new.uid_digest,
+        "content_digest": new.content_digest,
+        "sop_class_uid": new.sop_class_uid,
+        "transfer_syntax_uid": new.transfer_syntax_uid,
+        "size": new.size,
+        "source_ae": new.source_ae,
+        "received_at": new.received_at,
+        "state": ReceivedState.PENDING,
+        "tries": 0,
+    }
+
+
+def _outcome(new: NewReceived, stored: set[str], known: dict[str, str]) -> Outcome:
+    if new.spool_name in stored:
+        return Outcome.STORED
+    if known[new.uid_digest] == new.content_digest:
+        return Outcome.DUPLICATE
+    return Outcome.CONFLICT
+
+
+def _row(row: Received) -> ReceivedRow:
+    return ReceivedRow(
+        id=row.id,
+        tries=row.tries,
+        spool_name=row.spool_name,
+        uid_digest=row.uid_digest,
+        content_digest=row.content_digest,
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        size=row.size,
+        source_ae=row.source_ae,
+        received_at=row.received_at,
+    )
+
+
+def _quarantined(new: NewReceived, reason: StrEnum, at: datetime) -> Quarantine:
+    return Quarantine(
+        spool_name=new.spool_name, reason=_name(reason), source_ae=new.source_ae, size=new.size, quarantined_at=at
+    )
+
+
+def _name(reason: StrEnum) -> str:
+    if not isinstance(reason, StrEnum) or not _REASON.fullmatch(reason.value):
+        raise TypeError("a reason is a member of a closed set of names (a StrEnum), never free text")
+    return reason.value

@@ -1,0 +1,353 @@
+"""The archive's side of the catalogue: patients, studies, series, instances, their versions and labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session, selectinload
+
+from client_plugin.archive.database import Database
+from client_plugin.archive.geometry import StackGeometry, describe_stack
+from client_plugin.archive.instance import ArchivedInstance, InstanceRow, SegmentLabel
+from client_plugin.archive.models import (
+    Forgotten,
+    Instance,
+    Label,
+    Patient,
+    Quarantine,
+    Received,
+    Reference,
+    Series,
+    Study,
+    StudyState,
+    StudyVersion,
+)
+from client_plugin.archive.received import ReceivedRow, mark_done, waiting
+
+
+class PatientForgotten(LookupError):  # noqa: N818 - it is the state of the patient that is named
+    """This patient's data was destroyed on request; nothing of theirs is taken any more."""
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A line of ``fedpacs studies``."""
+
+    study_uid: str
+    pseudonym: str
+    modalities: tuple[str, ...]
+    body_parts: tuple[str, ...]
+    series: int
+    instances: int
+    state: StudyState
+    version: int
+    last_received: datetime
+
+
+class Studies(Database):
+    """Everything archived."""
+
+    def patient_key(self, pseudonym: str) -> bytes | None:
+        """The wrapped data key of a patient; None for one who is not here."""
+        with self.reading() as session:
+            return session.scalars(select(Patient.wrapped_key).where(Patient.pseudonym == pseudonym)).one_or_none()
+
+    def add_patient(self, pseudonym: str, wrapped_key: bytes) -> bytes:
+        """Keep the wrapped key of a new patient; returns the one that is kept, which another process may have made.
+
+        Raises
+        ------
+        PatientForgotten
+            The patient was forgotten.
+        """
+        with self.writing() as session:
+            if session.scalars(select(Forgotten.id).where(Forgotten.pseudonym == pseudonym)).one_or_none():
+                raise PatientForgotten("the patient was forgotten at this site: discard the instance")
+            values = {"pseudonym": pseudonym, "wrapped_key": wrapped_key, "created_at": datetime.now(UTC)}
+            session.execute(self.insert_new(Patient), [values])
+            return session.scalars(select(Patient.wrapped_key).where(Patient.pseudonym == pseudonym)).one()
+
+    def add_instance(
+        self, meta: ArchivedInstance, *, size: int, sha256: str, received: ReceivedRow | None = None
+    ) -> bool:
+        """Catalogue an archived object and finish its row of the spool, in one transaction.
+
+        A study that was sealed opens again as its next version. Returns False, and changes nothing but the row of
+        the spool, if the instance was catalogued before.
+
+        Raises
+        ------
+        PatientForgotten
+            The patient's key is gone.
+        """
+        now = datetime.now(UTC)
+        with self.writing() as session:
+            known = session.scalars(select(Instance.id).where(Instance.uid == meta.sop_instance_uid)).one_or_none()
+            if known is not None:
+                if received:
+                    mark_done(session, received, known)
+                return False
+            study = self._study_for(session, meta, received.received_at if received else now)
+            series_id = self._series_for(session, study, meta)
+            instance = Instance(
+                uid=meta.sop_instance_uid,
+                series_id=series_id,
+                version=study.version,
+                sop_class_uid=meta.sop_class_uid,
+                transfer_syntax_uid=meta.transfer_syntax_uid,
+                number=meta.number,
+                rows=meta.rows,
+                columns=meta.columns,
+                frames=meta.frames,
+                position=_list(meta.position),
+                orientation=_list(meta.orientation),
+                pixel_spacing=_list(meta.pixel_spacing),
+                slice_thickness=meta.slice_thickness,
+                location=meta.location,
+                size=size,
+                sha256=sha256,
+                archived_at=now,
+                references=[Reference(series_uid=uid) for uid in meta.referenced_series],
+                labels=[Label(number=label.number, name=label.name) for label in meta.labels],
+            )
+            session.add(instance)
+            session.flush()
+            if received:
+                mark_done(session, received, instance.id)
+            return True
+
+    def _study_for(self, session: Session, meta: ArchivedInstance, received_at: datetime) -> Study:
+        patient = session.scalars(select(Patient.id).where(Patient.pseudonym == meta.pseudonym)).one_or_none()
+        if patient is None:
+            raise PatientForgotten("the patient's key is gone: discard the instance")
+        values = {
+            "uid": meta.study_uid,
+            "patient_id": patient,
+            "description": meta.study_description,
+            "state": StudyState.OPEN,
+            "version": 1,
+            "first_received": received_at,
+            "last_received": received_at,
+        }
+        session.execute(self.insert_new(Study), [values])
+        study = session.scalars(select(Study).where(Study.uid == meta.study_uid).with_for_update()).one()
+        if study.state == StudyState.SEALED:
+            study.state, study.version = StudyState.OPEN, study.version + 1
+        study.last_received = max(study.last_received, received_at)
+        return study
+
+    def _series_for(self, session: Session, study: Study, meta: ArchivedInstance) -> int:
+        values = {
+            "uid": meta.series_uid,
+            "study_id": study.id,
+            "modality": meta.modality,
+            "body_part": meta.body_part,
+            "description": meta.series_description,
+            "frame_of_reference_uid": meta.frame_of_reference_uid,
+        }
+        session.execute(self.insert_new(Series), [values])
+        return session.scalars(select(Series.id).where(Series.uid == meta.series_uid)).one()
+
+    def instance(self, sop_instance_uid: str) -> InstanceRow | None:
+        """One archived instance; None if it is not here."""
+        found = self._instances(Instance.uid == sop_instance_uid)
+        return found[0] if found else None
+
+    def series(self, series_uid: str, version: int | None = None) -> list[InstanceRow]:
+        """The instances of a series by location along the normal, then number, then UID.
+
+        Parameters
+        ----------
+        version
+            Only what a sealed version of the study holds; None: everything.
+        """
+        where = [Series.uid == series_uid] + ([Instance.version <= version] if version is not None else [])
+        return sorted(self._instances(*where), key=lambda i: (i.location or 0.0, i.number or 0, i.sop_instance_uid))
+
+    def geometry(self, series_uid: str) -> StackGeometry | None:
+        """What the stack of a series was like when its study was last sealed; None before that."""
+        with self.reading() as session:
+            found = session.scalars(select(Series.geometry).where(Series.uid == series_uid)).one_or_none()
+            return StackGeometry.from_json(found) if found else None
+
+    def _instances(self, *where: object) -> list[InstanceRow]:
+        query = (
+            select(Instance, Series, Study, Patient.pseudonym)
+            .join(Instance.series)
+            .join(Series.study)
+            .join(Study.patient)
+            .where(*where)  # type: ignore[arg-type]
+            .options(selectinload(Instance.references), selectinload(Instance.labels))
+        )
+        with self.reading() as session:
+            return [_instance_row(*row) for row in session.execute(query)]
+
+    def studies(self) -> list[StudySummary]:
+        """Every study, the latest first."""
+        counted = (
+            select(Series.study_id, func.count(Series.id.distinct()), func.count(Instance.id))
+            .join(Series.instances)
+            .group_by(Series.study_id)
+        )
+        kinds = select(Series.study_id, Series.modality, Series.body_part).distinct()
+        rows = select(Study, Patient.pseudonym).join(Study.patient).order_by(Study.last_received.desc(), Study.uid)
+        with self.reading() as session:
+            counts = {study: (series, instances) for study, series, instances in session.execute(counted)}
+            modalities: dict[int, set[str]] = {}
+            body_parts: dict[int, set[str]] = {}
+            for study_id, modality, body_part in session.execute(kinds):
+                modalities.setdefault(study_id, set()).add(modality)
+                body_parts.setdefault(study_id, set()).add(body_part)
+            return [
+                StudySummary(
+                    study_uid=study.uid,
+                    pseudonym=pseudonym,
+                    modalities=tuple(sorted(modalities.get(study.id, set()) - {""})),
+                    body_parts=tuple(sorted(body_parts.get(study.id, set()) - {""})),
+                    series=counts.get(study.id, (0, 0))[0],
+                    instances=counts.get(study.id, (0, 0))[1],
+                    state=StudyState(study.state),
+                    version=study.version,
+                    last_received=study.last_received,
+                )
+                for study, pseudonym in session.execute(rows)
+            ]
+
+    def counts(self) -> dict[str, int]:
+        """Totals: ``patients``, ``studies``, ``studies_open``, ``studies_sealed``, ``series``, ``instances``,
+        ``bytes``, ``spool_pending`` (claimed ones too) and ``quarantine``."""
+        with self.reading() as session:
+            by_state = select(Study.state, func.count().label("studies")).group_by(Study.state)
+            states = {row.state: row.studies for row in session.execute(by_state)}
+            total = {
+                table.__tablename__: session.scalars(select(func.count()).select_from(table)).one()
+                for table in (Patient, Study, Series, Instance, Quarantine)
+            }
+            return {
+                **total,
+                "studies_open": states.get(StudyState.OPEN, 0),
+                "studies_sealed": states.get(StudyState.SEALED, 0),
+                "bytes": int(session.scalars(select(func.coalesce(func.sum(Instance.size), 0))).one()),
+                "spool_pending": waiting(session)[0],
+            }
+
+    def expect(self, study_uid: str, instances: int | None) -> None:
+        """A study has so many instances at its source: it is not sealed with fewer. None lifts this."""
+        with self.writing() as session:
+            study = session.scalars(select(Study).where(Study.uid == study_uid).with_for_update()).one()
+            study.expected_instances = instances
+
+    def seal_quiet_studies(self, quiet: timedelta, now: datetime) -> list[str]:
+        """Seal the open studies that nothing was received for since ``quiet``, and whose count agrees.
+
+        What waits in the spool may belong to any study, so the clock stops at the oldest instance there.
+        Returns the UIDs of the studies sealed.
+        """
+        with self.writing() as session:
+            _, oldest = waiting(session)
+            horizon = min(now, oldest) if oldest else now
+            query = (
+                select(Study)
+                .where(Study.state == StudyState.OPEN, Study.last_received <= horizon - quiet)
+                .options(selectinload(Study.series).selectinload(Series.instances))
+                .order_by(Study.id)
+                .with_for_update()
+            )
+            return [study.uid for study in session.scalars(query).all() if _seal(study, now)]
+
+    def forget_rows(self, pseudonym: str) -> list[str]:
+        """Destroy the patient's wrapped key and every row; returns the spool names of their quarantined raw copies.
+
+        The pseudonym itself is kept among the forgotten, so that what still arrives is refused.
+        """
+        with self.writing() as session:
+            raw = select(Quarantine.spool_name, Quarantine.received_id).where(Quarantine.pseudonym == pseudonym)
+            copies = session.execute(raw).all()
+            session.execute(delete(Quarantine).where(Quarantine.pseudonym == pseudonym))
+            session.execute(delete(Received).where(Received.id.in_([copy.received_id for copy in copies])))
+            session.execute(delete(Patient).where(Patient.pseudonym == pseudonym))  # the rest cascades
+            session.execute(self.insert_new(Forgotten), [{"pseudonym": pseudonym, "forgotten_at": datetime.now(UTC)}])
+            return [copy.spool_name for copy in copies]
+
+    def rewrap_keys(self, rewrap: Callable[[str, bytes], bytes]) -> int:
+        """Replace every wrapped key by ``rewrap(pseudonym, wrapped)``, all or none; returns how many changed."""
+        changed = 0
+        with self.writing() as session:
+            for patient in session.scalars(select(Patient).with_for_update()):
+                wrapped = rewrap(patient.pseudonym, patient.wrapped_key)
+                changed += wrapped != patient.wrapped_key
+                patient.wrapped_key = wrapped
+        return changed
+
+
+def content_digest(instances: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 over the (UID, sha256) pairs of a study version, in the order of UIDs."""
+    digest = hashlib.sha256()
+    for uid, sha256 in sorted(instances):
+        digest.update(f"{uid} {sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def _seal(study: Study, now: datetime) -> bool:
+    instances = [instance for series in study.series for instance in series.instances]
+    if study.expected_instances is not None and len(instances) < study.expected_instances:
+        return False
+    for series in study.series:
+        series.geometry = describe_stack(series.instances).to_json()  # type: ignore[arg-type]
+    study.state = StudyState.SEALED
+    study.versions.append(
+        StudyVersion(
+            number=study.version,
+            sealed_at=now,
+            instances=len(instances),
+            digest=content_digest((i.uid, i.sha256) for i in instances),
+        )
+    )
+    return True
+
+
+def _list(numbers: Sequence[float] | None) -> list[float] | None:
+    return None if numbers is None else list(numbers)
+
+
+def _tuple(numbers: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if numbers is None else tuple(numbers)
+
+
+def _instance_row(instance: Instance, series: Series, study: Study, pseudonym: str) -> InstanceRow:
+    return InstanceRow(
+        pseudonym=pseudonym,
+        study_uid=study.uid,
+        series_uid=series.uid,
+        sop_instance_uid=instance.uid,
+        sop_class_uid=instance.sop_class_uid,
+        transfer_syntax_uid=instance.transfer_syntax_uid,
+        modality=series.modality,
+        body_part=series.body_part,
+        study_description=study.description,
+        series_description=series.description,
+        frame_of_reference_uid=series.frame_of_reference_uid,
+        number=instance.number,
+        rows=instance.rows,
+        columns=instance.columns,
+        frames=instance.frames,
+        position=(instance.position[0], instance.position[1], instance.position[2]) if instance.position else None,
+        orientation=_tuple(instance.orientation),
+        pixel_spacing=_tuple(instance.pixel_spacing),
+        slice_thickness=instance.slice_thickness,
+        location=instance.location,
+        referenced_series=tuple(sorted(reference.series_uid for reference in instance.references)),
+        labels=tuple(SegmentLabel(label.number, label.name) for label in sorted(instance.labels, key=_number)),
+        version=instance.version,
+        size=instance.size,
+        sha256=instance.sha256,
+        archived_at=instance.archived_at,
+    )
+
+
+def _number(label: Label) -> int:
+    return label.number
