@@ -81,7 +81,7 @@ class Archive:
         """
         sha256 = hashlib.sha256(dataset_bytes).hexdigest()
         path = self._path(meta.pseudonym, meta.sop_instance_uid)
-        if self.catalogue.instance(meta.sop_instance_uid) is None:
+        if not self.catalogue.has_instance(meta.sop_instance_uid):
             self._write(path, dataset_bytes, self._data_key(meta.pseudonym), meta.sop_instance_uid)
         try:
             return self.catalogue.add_instance(meta, size=len(dataset_bytes), sha256=sha256, received=received)

@@ -216,6 +216,19 @@ class ReceivedRows(Database):
                 session.execute(delete(Quarantine).where(Quarantine.id == quarantine_id))
                 session.execute(delete(Received).where(Received.id == received_id))
 
+    def discard(self, row: ReceivedRow) -> None:
+        """Drop a row for good, as if it had never been received; the caller deletes its file."""
+        with self.writing() as session:
+            session.execute(delete(Received).where(Received.id == row.id))
+
+    def spool_names_in_use(self, spool_names: Iterable[str]) -> set[str]:
+        """Those of ``spool_names`` that wait for a worker or are in quarantine; other files of the spool can go."""
+        names = [*spool_names]
+        queued = select(Received.spool_name).where(Received.spool_name.in_(names), Received.state != ReceivedState.DONE)
+        with self.reading() as session:
+            aside = select(Quarantine.spool_name).where(Quarantine.spool_name.in_(names))
+            return {*session.scalars(queued), *session.scalars(aside)}
+
     def backlog(self) -> tuple[int, datetime | None]:
         """How many instances wait in the spool, and since when the oldest does."""
         with self.reading() as session:

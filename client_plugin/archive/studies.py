@@ -152,6 +152,12 @@ class Studies(Database):
         session.execute(self.insert_new(Series), [values])
         return session.scalars(select(Series.id).where(Series.uid == meta.series_uid)).one()
 
+    def has_instance(self, sop_instance_uid: str) -> bool:
+        """Whether an instance is archived here."""
+        with self.reading() as session:
+            found = select(Instance.id).where(Instance.uid == sop_instance_uid)
+            return session.scalars(found).one_or_none() is not None
+
     def instance(self, sop_instance_uid: str) -> InstanceRow | None:
         """One archived instance; None if it is not here."""
         found = self._instances(Instance.uid == sop_instance_uid)

@@ -8,7 +8,7 @@ from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.received import CatalogueReason, NewReceived, Outcome
 
 from .conftest import MINUTE, START
-from .samples import CT, EXPLICIT_LE, ct
+from .samples import CT, EXPLICIT_LE, catalogued, ct
 
 
 class Reason(StrEnum):
@@ -177,3 +177,21 @@ def test_times_without_a_zone_are_refused(catalogue: Catalogue) -> None:
     naive = NewReceived(**{**new(1).__dict__, "received_at": datetime(2026, 1, 1)})  # noqa: DTZ001
     with pytest.raises(Exception, match="time zone"):
         catalogue.record_received([naive])
+
+
+def test_the_spool_may_delete_what_nobody_waits_for(catalogue: Catalogue) -> None:
+    catalogue.record_received([new(n) for n in range(3)])
+    catalogue.record_quarantined(new(7), Reason.BROKEN)
+    done, aside, _ = catalogue.claim("w", 3)
+    catalogued(catalogue, ct())
+    catalogue.finish(done, ct().sop_instance_uid)
+    catalogue.quarantine(aside, Reason.BROKEN)
+    names = ["spool-0-0", "spool-1-0", "spool-2-0", "spool-7-0", "never-acknowledged"]
+    assert catalogue.spool_names_in_use(names) == {"spool-1-0", "spool-2-0", "spool-7-0"}
+
+
+def test_a_discarded_row_was_never_here(catalogue: Catalogue) -> None:
+    catalogue.record_received([new(1)])
+    catalogue.discard(catalogue.claim("w", 1)[0])
+    assert catalogue.received_digests(["uid-1"]) == set()
+    assert catalogue.record_received([new(1, copy=1)]) == [Outcome.STORED]
