@@ -1,0 +1,243 @@
+"""The spool: instances as they came, sealed, between the wire and the archive.
+
+A file is written under a provisional name, synced, renamed, and its folder synced; only then is it entered in the
+catalogue. So a file under its final name is whole, and one without a catalogue row was never acknowledged. Names are
+random: nothing on the disk tells an instance, a study or a patient. The plaintext is a DICOM file (PS3.10) with the
+file meta information that the association told us, then the data set bit for bit as the peer encoded it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+
+from client_plugin.archive.keys import sync_folder
+from client_plugin.archive.sealing import SealedReader, SealedWriter
+from client_plugin.intake.peek import HEAD_SIZE
+
+IMPLEMENTATION_CLASS_UID = "2.25.306150270284473364018205573906190470541"
+"""This software, in file meta information and association negotiation (a UUID-derived UID, PS3.5 B.2)."""
+IMPLEMENTATION_VERSION = "FEDPACS_1"
+
+_NAME = re.compile(r"[0-9]+-[0-9a-f]{32}")
+_CONTEXT = b"fedpacs spool 1: "
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the association says about an instance.
+
+    Parameters
+    ----------
+    sop_class_uid, sop_instance_uid
+        From the C-STORE command.
+    transfer_syntax_uid
+        Of the presentation context.
+    source_ae
+        AE title of the configured peer it came from.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    source_ae: str
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """An instance whose bytes are on the disk under the provisional name ``<name>.part``.
+
+    Digests are keyed: without the spool key nobody can test whether a given instance was here.
+    """
+
+    name: str
+    origin: Origin
+    uid_digest: str
+    content_digest: str
+    size: int
+    head: bytes
+
+
+class Spool:
+    """The sealed files of one node.
+
+    Parameters
+    ----------
+    folder
+        Where they lie; on the same file system as nothing in particular, but not on a network share without fsync.
+    key
+        32 bytes, `SiteKeys.derive` ("spool").
+    """
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
+        self._key = key
+        self._slot: int | None = None
+        self._lock: int | None = None
+
+    def uid_digest(self, sop_instance_uid: str) -> str:
+        """Keyed digest (64 hexadecimal digits) of an original SOP Instance UID."""
+        return hmac.new(self._key, b"uid " + sop_instance_uid.encode(), "sha256").hexdigest()
+
+    def free_bytes(self) -> int:
+        """Free space for an unprivileged process, in bytes."""
+        status = os.statvfs(self.folder)
+        return status.f_bavail * status.f_frsize
+
+    def take_slot(self) -> list[str]:
+        """Become one of the writers, and clean up behind writers that died.
+
+        Each writing process holds the lock of a numbered slot, and its files carry the number, so that what a dead
+        process left half-written is told from what a living one is writing.
+
+        Returns
+        -------
+        list of str
+            Whole files of dead writers. Those without a catalogue row were never acknowledged: `delete` them.
+        """
+        whole: list[str] = []
+        slot = 0
+        while self._slot is None or self._lock_file(slot).exists():
+            descriptor = os.open(self._lock_file(slot), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+            else:
+                for leftover in self.folder.glob(f"{slot}-*.part"):
+                    leftover.unlink()
+                whole += [path.stem for path in self.folder.glob(f"{slot}-*.sealed")]
+                if self._slot is None:
+                    self._slot, self._lock = slot, descriptor
+                else:
+                    os.close(descriptor)
+            slot += 1
+        return whole
+
+    def begin(self, origin: Origin) -> Incoming:
+        """Start a new file. The caller must have a slot (`take_slot`).
+
+        Raises
+        ------
+        OSError
+            No space, no permission.
+        """
+        if self._slot is None:
+            raise RuntimeError("take_slot() before writing to the spool")
+        return Incoming(self, f"{self._slot}-{secrets.token_hex(16)}", self._key, origin)
+
+    def publish(self, names: Iterable[str]) -> None:
+        """Give synced files their final names, durably; one sync of the folder for all of them."""
+        for name in names:
+            self.part(name).rename(self.path(name))
+        sync_folder(self.folder)
+
+    def open(self, name: str) -> SealedReader:
+        """The DICOM file of an instance, readable and seekable, authenticated as it is read.
+
+        Raises
+        ------
+        FileNotFoundError
+            It was deleted.
+        client_plugin.archive.sealing.SealBroken
+            Here or from a read: the file was changed.
+        """
+        return SealedReader(self.path(name).open("rb"), self._key, _CONTEXT + name.encode())
+
+    def delete(self, name: str) -> None:
+        """Delete an instance; that it is gone already is no error."""
+        self.path(name).unlink(missing_ok=True)
+
+    def path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError("not a name of this spool")
+        return self.folder / f"{name}.sealed"
+
+    def part(self, name: str) -> Path:
+        return self.path(name).with_suffix(".part")
+
+    def close(self) -> None:
+        """Give the slot back."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._slot = self._lock = None
+
+    def _lock_file(self, slot: int) -> Path:
+        return self.folder / f"writer-{slot}.lock"
+
+
+class Incoming:
+    """One instance on its way into the spool: the data set is written in pieces, sealed as it comes."""
+
+    def __init__(self, spool: Spool, name: str, key: bytes, origin: Origin) -> None:
+        self.name = name
+        self.origin = origin
+        self._spool = spool
+        self._path = spool.part(name)
+        self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
+        self._digest = hmac.new(key, b"content ", "sha256")
+        self._head = bytearray()
+        self._size = 0
+        try:
+            self._sealed = SealedWriter(self._file, key, _CONTEXT + name.encode())
+            self._sealed.write(file_meta(origin))
+        except OSError:
+            self.discard()
+            raise
+
+    def write(self, data: bytes) -> None:
+        """Append a piece of the encoded data set; raises `OSError` when the disk is full."""
+        if len(self._head) < HEAD_SIZE:
+            self._head += data[: HEAD_SIZE - len(self._head)]
+        self._digest.update(data)
+        self._sealed.write(data)
+        self._size += len(data)
+
+    def finish(self) -> Spooled:
+        """Seal the end and sync the file."""
+        self._sealed.finish()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return Spooled(
+            name=self.name,
+            origin=self.origin,
+            uid_digest=self._spool.uid_digest(self.origin.sop_instance_uid),
+            content_digest=self._digest.hexdigest(),
+            size=self._size,
+            head=bytes(self._head),
+        )
+
+    def discard(self) -> None:
+        """Forget the file, unless it was published."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+
+def file_meta(origin: Origin) -> bytes:
+    """Preamble, prefix and file meta information (PS3.10, section 7.1) of an instance as we received it."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(origin.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(origin.sop_instance_uid)
+    meta.TransferSyntaxUID = UID(origin.transfer_syntax_uid)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION
+    meta.SourceApplicationEntityTitle = origin.source_ae
+    encoded = BytesIO()
+    encoded.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(encoded, meta)
+    return encoded.getvalue()
