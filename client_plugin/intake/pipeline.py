@@ -1,0 +1,122 @@
+"""One instance from the spool to the archive: open, read, de-identify, archive, delete the raw copy."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from io import BytesIO
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset
+
+from client_plugin.archive.archive import Archive
+from client_plugin.archive.instance import ArchivedInstance, NotArchivable
+from client_plugin.archive.received import ReceivedRow
+from client_plugin.archive.sealing import SealBroken
+from client_plugin.archive.studies import PatientForgotten
+from client_plugin.intake.deidentify import Deidentifier, Quarantine
+from client_plugin.intake.reasons import IntakeReason
+from client_plugin.intake.spool import Spool
+from client_plugin.metrics import instruments as metrics
+from client_plugin.metrics.labels import IntakeStep, Processed
+from observability import logs
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Processes claimed instances.
+
+    Parameters
+    ----------
+    spool, archive, deidentifier
+        The stations.
+    max_tries
+        After so many failures that are not the instance's own fault it is quarantined all the same.
+    """
+
+    def __init__(self, spool: Spool, archive: Archive, deidentifier: Deidentifier, max_tries: int) -> None:
+        self._spool = spool
+        self._archive = archive
+        self._deidentifier = deidentifier
+        self._max_tries = max_tries
+
+    def process(self, row: ReceivedRow) -> None:
+        """Archive one instance, set it aside with a reason, or leave it for another try. Never raises."""
+        try:
+            self._archive_instance(row)
+        except _SetAside as aside:
+            self._archive.catalogue.quarantine(row, aside.reason, pseudonym=aside.pseudonym)
+            self._count_quarantined(aside.reason, row)
+        except Exception:  # a full disk, a locked database: perhaps it works the next time
+            log.exception("an instance could not be processed", extra=logs.fields(count=row.tries))
+            if self._archive.catalogue.fail(row, IntakeReason.PROCESSING_FAILED, max_tries=self._max_tries):
+                self._count_quarantined(IntakeReason.PROCESSING_FAILED, row)
+            else:
+                metrics.PROCESSED_INSTANCES.inc(Processed.RETRIED)
+        else:
+            metrics.PROCESSED_INSTANCES.inc(Processed.ARCHIVED)
+            metrics.PROCESSED_BYTES.inc(row.size)
+
+    @staticmethod
+    def _count_quarantined(reason: StrEnum, row: ReceivedRow) -> None:
+        metrics.PROCESSED_INSTANCES.inc(Processed.QUARANTINED)
+        metrics.QUARANTINED.inc(reason)
+        log.warning("quarantined", extra=logs.fields(reason=reason, peer=row.source_ae))
+
+    def _archive_instance(self, row: ReceivedRow) -> None:
+        with metrics.INTAKE_SECONDS.time(IntakeStep.UNSEAL):
+            dataset = self._read(row)
+        try:
+            with metrics.INTAKE_SECONDS.time(IntakeStep.DEIDENTIFY):
+                deidentified = self._deidentifier.apply(dataset)
+        except Quarantine as refused:
+            raise _SetAside(refused.reason) from None
+        try:
+            meta = ArchivedInstance.from_dataset(deidentified.dataset, deidentified.pseudonym)
+        except NotArchivable:
+            raise _SetAside(IntakeReason.NOT_ARCHIVABLE, deidentified.pseudonym) from None
+        with metrics.INTAKE_SECONDS.time(IntakeStep.ARCHIVE):
+            encoded = BytesIO()
+            deidentified.dataset.save_as(encoded, enforce_file_format=True)
+            try:
+                self._archive.add(encoded.getvalue(), meta, received=row)
+            except PatientForgotten:
+                self._archive.catalogue.discard(row)
+                log.info("an instance of a forgotten patient was discarded", extra=logs.fields(peer=row.source_ae))
+        self._spool.delete(row.spool_name)
+
+    def _read(self, row: ReceivedRow) -> FileDataset:
+        try:
+            with self._spool.open(row.spool_name) as file:
+                dataset = pydicom.dcmread(file)
+        except (SealBroken, FileNotFoundError):
+            raise _SetAside(IntakeReason.SPOOL_BROKEN) from None
+        except MemoryError:
+            raise
+        except Exception as error:  # the parser raises anything on hostile bytes
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # it is the system that failed
+            raise _SetAside(IntakeReason.UNREADABLE) from None
+        if (reason := naming_fault(dataset, dataset.file_meta)) is not None:
+            raise _SetAside(reason)
+        return dataset
+
+
+def naming_fault(dataset: Dataset, file_meta: Dataset) -> IntakeReason | None:
+    """Whether a data set names itself as the command (kept in the file meta information) did.
+
+    The listener has looked at the start of the data set; this decides where that was not enough.
+    """
+    names = [str(dataset.get(keyword, None) or "") for keyword in ("SOPClassUID", "SOPInstanceUID")]
+    if not all(names):
+        return IntakeReason.UIDS_MISSING
+    told = [str(file_meta.MediaStorageSOPClassUID), str(file_meta.MediaStorageSOPInstanceUID)]
+    return None if names == told else IntakeReason.UIDS_DIFFER
+
+
+class _SetAside(Exception):  # noqa: N818 - an outcome, not an error
+    def __init__(self, reason: StrEnum, pseudonym: str | None = None) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.pseudonym = pseudonym

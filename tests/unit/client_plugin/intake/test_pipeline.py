@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
+from client_plugin.archive.archive import Archive
+from client_plugin.archive.keys import SiteKeys
+from client_plugin.config import DeidentificationConfig, NodeConfig
+from client_plugin.intake.committer import GroupCommitter
+from client_plugin.intake.deidentify import Deidentifier, Profile
+from client_plugin.intake.pipeline import Pipeline
+from client_plugin.intake.spool import Origin, Spool
+
+KEYS = SiteKeys(site=b"\1" * 32, root=b"\2" * 32)
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+class Node:
+    """Spool, archive and pipeline over one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = NodeConfig(site="hospital-a", storage=folder)
+        self.archive = Archive.open(self.config, KEYS)
+        self.spool = Spool(self.config.spool, KEYS.derive("spool"))
+        self.spool.take_slot()
+        self.committer = GroupCommitter(self.spool, self.archive.catalogue)
+        deidentifier = Deidentifier(Profile.from_config(DeidentificationConfig()), KEYS)
+        self.pipeline = Pipeline(self.spool, self.archive, deidentifier, max_tries=3)
+
+    def receive(self, data: bytes, uid: str, syntax: str = "1.2.840.10008.1.2.1", sop_class: str = CT) -> str:
+        incoming = self.spool.begin(Origin(sop_class, uid, syntax, "PACS"))
+        incoming.write(data)
+        spooled = incoming.finish()
+        self.committer.commit(spooled)
+        return spooled.name
+
+    def process(self) -> None:
+        for row in self.archive.catalogue.claim("worker", 10):
+            self.pipeline.process(row)
+
+    def reasons(self) -> list[str]:
+        return [row.reason for row in self.archive.catalogue.quarantined()]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def ct() -> Dataset:
+    return pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+
+
+def encoded(dataset: Dataset) -> bytes:
+    """The data set alone, as C-STORE sends it."""
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = False, True
+    write_dataset(buffer, dataset)
+    return buffer.getvalue()
+
+
+def test_an_instance_is_archived_deidentified_and_its_raw_copy_deleted(node: Node) -> None:
+    original = ct()
+    name = node.receive(encoded(original), original.SOPInstanceUID)
+    node.process()
+    (study,) = node.archive.catalogue.studies()
+    assert (study.instances, study.modalities) == (1, ("CT",))
+    assert not node.spool.path(name).exists()
+    assert node.archive.catalogue.counts()["spool_pending"] == 0
+    for path in node.config.root.rglob("*"):
+        if path.is_file():
+            assert b"CompressedSamples" not in path.read_bytes()
+            assert original.SOPInstanceUID.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x08\x00\x06\x00SQ\0\0\xff\xff\xff\xffgarbage!", "unreadable"),
+        (b"", "uids-missing"),
+        (b"\x08\x00\x18\x00UI\x04\x001.9\x00", "uids-missing"),
+        (b"\x08\x00\x16\x00UI\x04\x001.9\x00\x08\x00\x18\x00UI\x04\x001.2\x00", "uids-differ"),
+    ],
+)
+def test_what_cannot_be_kept_is_quarantined_with_its_reason(node: Node, data: bytes, reason: str) -> None:
+    name = node.receive(data, "1.2")
+    node.process()
+    assert node.reasons() == [reason]
+    assert node.spool.path(name).exists()
+    assert node.archive.catalogue.studies() == []
+
+
+def test_what_deidentification_refuses_is_quarantined_with_its_reason(node: Node) -> None:
+    burned = ct()
+    burned.BurnedInAnnotation = "YES"
+    node.receive(encoded(burned), burned.SOPInstanceUID)
+    node.process()
+    assert node.reasons() == ["burned-in-text"]
+
+
+def test_a_sealed_file_that_was_changed_is_quarantined(node: Node) -> None:
+    original = ct()
+    name = node.receive(encoded(original), original.SOPInstanceUID)
+    content = bytearray(node.spool.path(name).read_bytes())
+    content[-1] ^= 1
+    node.spool.path(name).write_bytes(content)
+    node.process()
+    assert node.reasons() == ["spool-broken"]
+
+
+def test_trouble_that_may_pass_is_tried_again_and_in_the_end_quarantined(node: Node) -> None:
+    original = ct()
+    node.receive(encoded(original), original.SOPInstanceUID)
+    node.archive._objects.rmdir()
+    node.archive._objects.write_bytes(b"")  # not a folder: as good as a broken disk
+    for _ in range(2):
+        node.process()
+        assert node.reasons() == []
+    node.process()
+    assert node.reasons() == ["processing-failed"]
+
+
+def test_a_passing_trouble_costs_nothing(node: Node) -> None:
+    original = ct()
+    node.receive(encoded(original), original.SOPInstanceUID)
+    node.archive._objects.rmdir()
+    node.archive._objects.write_bytes(b"")
+    node.process()
+    node.archive._objects.unlink()
+    node.archive._objects.mkdir()
+    node.process()
+    assert len(node.archive.catalogue.studies()) == 1
+
+
+def test_a_forgotten_patient_stays_forgotten(node: Node) -> None:
+    original = ct()
+    node.receive(encoded(original), original.SOPInstanceUID)
+    node.process()
+    node.archive.forget(node.archive.catalogue.studies()[0].pseudonym)
+    again = ct()
+    again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+    name = node.receive(encoded(again), "1.2.3.4.5")
+    node.process()
+    assert node.archive.catalogue.studies() == []
+    assert node.reasons() == []
+    assert not node.spool.path(name).exists()
