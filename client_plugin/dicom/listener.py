@@ -1,0 +1,209 @@
+"""One process of the DICOM listener: C-ECHO and C-STORE from the configured peers.
+
+Several such processes share a port: the node hands the same listening socket to each. Started on its own
+(``python -m client_plugin.dicom.listener --kit KIT``) a process binds the port itself, with ``SO_REUSEPORT``, so that
+others may join it.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pynetdicom
+from pynetdicom import AE, evt
+
+from client_plugin.archive.catalogue import Catalogue
+from client_plugin.archive.database import CatalogueUnusable
+from client_plugin.archive.keys import KeyUnusable, SiteKeys
+from client_plugin.config import ConfigError, NodeConfig
+from client_plugin.dicom.negotiation import accepted_contexts, register_storage_classes
+from client_plugin.dicom.peers import A_ASSOCIATE_RJ, Call, Load, admit
+from client_plugin.dicom.status import StoreStatus
+from client_plugin.dicom.storing import SpoolSink, Store
+from client_plugin.dicom.upper_layer import MAX_PDU, ReceivingAssociation, ReceivingServer
+from client_plugin.intake.committer import GroupCommitter
+from client_plugin.intake.process import Stopping, arguments
+from client_plugin.intake.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, Origin, Spool
+from client_plugin.intake.sweep import sweep
+from client_plugin.metrics import instruments as metrics
+from client_plugin.metrics.labels import AssociationEnd, Reject
+from observability import logs
+
+log = logging.getLogger("client_plugin.dicom.listener")  # not __main__, which is nobody's logger
+
+
+class Listener:
+    """Serves associations on a listening socket until it is drained.
+
+    Parameters
+    ----------
+    config
+        The node's configuration.
+    listening
+        A bound socket; it may be shared with other processes.
+    store, free_bytes
+        What answers C-STORE, and the free space of the spool's disk.
+    """
+
+    def __init__(self, config: NodeConfig, listening: socket.socket, store: Store, spool: Spool) -> None:
+        pynetdicom._config.LOG_HANDLER_LEVEL = "none"  # its log lines quote what peers send
+        register_storage_classes()
+        self._config = config
+        self._store = store
+        self._spool = spool
+        entity = AE(config.dicom.ae_title)
+        entity.acse_timeout = config.dicom.acse_timeout
+        entity.dimse_timeout = config.dicom.dimse_timeout
+        entity.network_timeout = config.dicom.network_timeout
+        entity.maximum_pdu_size = MAX_PDU
+        entity.maximum_associations = config.dicom.max_associations
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION
+        self._server = ReceivingServer(
+            entity,
+            listening,
+            self._open_sink,
+            self._on_ended,
+            None,
+            [
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_C_ECHO, self._on_echo),
+                (evt.EVT_C_STORE, self._on_store),
+            ],
+        )
+
+    def serve(self) -> None:
+        """Accept associations until `drain`."""
+        self._server.serve_forever(poll_interval=0.1)
+
+    def drain(self, timeout: float) -> int:
+        """Accept no more; wait for running associations.
+
+        Returns
+        -------
+        int
+            How many were still running after ``timeout`` seconds and were aborted.
+        """
+        self._server.stop_listening()
+        deadline = time.monotonic() + timeout
+        while (running := self._server.active_associations) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for association in running:
+            association.abort()
+        return len(running)
+
+    def _on_requested(self, event: Any) -> None:
+        association = event.assoc
+        request = association.requestor.primitive
+        call = Call(request.called_ae_title, request.calling_ae_title, association.requestor.address)
+        load = Load(
+            associations=len(self._server.active_associations) - 1,
+            max_associations=self._config.dicom.max_associations,
+            free_bytes=self._spool.free_bytes(),
+            min_free_bytes=self._config.intake.min_free_bytes,
+        )
+        decision = admit(call, load, ae_title=self._config.dicom.ae_title, peers=self._config.dicom.peers)
+        if isinstance(decision, Reject):
+            metrics.ASSOCIATION_REJECTS.inc(decision)
+            log.warning("association rejected", extra=logs.fields(reason=decision))
+            association.acse.send_reject(*A_ASSOCIATE_RJ[decision])
+            association.kill()  # returns when the rejection is on the wire
+            return
+        association.peer = decision.ae_title
+        association.acceptor.supported_contexts = accepted_contexts(request.presentation_context_definition_list)
+        metrics.ASSOCIATIONS_ACCEPTED.inc()
+        metrics.ASSOCIATIONS_OPEN.inc()
+        log.info("association accepted", extra=logs.fields(peer=association.peer))
+
+    @staticmethod
+    def _on_ended(association: ReceivingAssociation) -> None:
+        if association.peer is not None:
+            end = AssociationEnd.RELEASED if association.is_released else AssociationEnd.ABORTED
+            metrics.ASSOCIATIONS_OPEN.dec()
+            metrics.ASSOCIATIONS_ENDED.inc(end)
+            log.info("association ended", extra=logs.fields(peer=association.peer, outcome=end))
+
+    @staticmethod
+    def _on_echo(_event: Any) -> int:
+        return StoreStatus.SUCCESS
+
+    def _open_sink(self, association: ReceivingAssociation, message: Any, context_id: int) -> SpoolSink:
+        context = association._accepted_cx.get(context_id)
+        if context is None:
+            raise ValueError("a data set in a presentation context that was not accepted")
+        command = message.command_set
+        return self._store.begin(
+            Origin(
+                sop_class_uid=str(command.AffectedSOPClassUID),
+                sop_instance_uid=str(command.AffectedSOPInstanceUID),
+                transfer_syntax_uid=str(context.transfer_syntax[0]),
+                source_ae=association.peer or "",
+            )
+        )
+
+    def _on_store(self, event: Any) -> int:
+        sink = event.request.DataSet.sink
+        if sink is None:  # a command without a data set
+            return StoreStatus.CANNOT_UNDERSTAND
+        try:
+            return self._store.answer(sink, str(event.context.abstract_syntax))
+        except Exception:  # pynetdicom would answer with a status that says nothing
+            log.exception("a C-STORE could not be answered")
+            sink.discard()
+            return StoreStatus.CANNOT_UNDERSTAND
+
+
+def bind(config: NodeConfig) -> socket.socket:
+    """A listening socket on the configured address, shareable with other processes (``SO_REUSEPORT``).
+
+    Raises
+    ------
+    OSError
+        The port is in use by somebody else, or the address is not this machine's.
+    """
+    return socket.create_server(
+        (config.dicom.host, config.dicom.port),
+        family=socket.AF_INET6 if ":" in config.dicom.host else socket.AF_INET,
+        backlog=128,
+        reuse_port=True,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one listener process until SIGTERM or the death of its parent."""
+    parser = arguments(__doc__.partition("\n")[0])
+    parser.add_argument("--listening", type=int, help="descriptor of an inherited listening socket")
+    options = parser.parse_args(argv)
+    stopping = Stopping(options.supervisor)
+    try:
+        config = NodeConfig.load(options.kit)
+        listening = socket.socket(fileno=options.listening) if options.listening is not None else bind(config)
+        catalogue = Catalogue.open(config.catalogue_url)
+        spool = Spool(config.spool, SiteKeys.open(config).derive("spool"))
+    except (ConfigError, KeyUnusable, CatalogueUnusable, OSError) as error:
+        print(f"listener: {error}", file=sys.stderr)
+        return 2
+    logs.configure("listener", config.site, config.root / "logs")
+    sweep(spool, catalogue)
+    committer = GroupCommitter(spool, catalogue)
+    listener = Listener(config, listening, Store(spool, committer, catalogue, config.intake.min_free_bytes), spool)
+    serving = threading.Thread(target=listener.serve, name="accept", daemon=True)
+    serving.start()
+    stopping.ready()
+    stopping.event.wait()
+    aborted = listener.drain(config.dicom.drain_timeout)
+    serving.join()
+    committer.close()
+    spool.close()
+    log.info("listener stopped", extra=logs.fields(count=aborted))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

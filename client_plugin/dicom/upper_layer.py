@@ -1,0 +1,303 @@
+"""pynetdicom's acceptor, made to receive large objects in bounded memory and without polling.
+
+pynetdicom collects a whole message in memory before a handler sees it, reads the socket 4 KiB at a time and looks for
+work once a millisecond in each of two threads. Four of its classes are extended here, through their methods, so that
+
+- the fragments of a C-STORE data set go, as they arrive, into a `Sink` that the listener opened for this instance;
+- a PDU larger than what we announced is refused before it is read;
+- both threads of an association sleep until there is something to do.
+
+The state machine, the encoding and the services stay pynetdicom's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from io import BytesIO
+from socketserver import BaseServer
+from typing import Any, Protocol
+
+from pynetdicom import evt
+from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+MAX_PDU = 1 << 20
+"""Bytes: the longest P-DATA-TF PDU we announce, and the longest PDU of any type that we read."""
+MAX_IDENTIFIER = 16 << 20
+"""Bytes: the longest data set of a message that is no C-STORE; it is collected in memory."""
+_POLL = 0.05  # seconds; how late a timer or a request to stop may be noticed
+_YIELD = 0.002  # seconds per association: processes that share a port let the least loaded one accept first
+
+
+class Sink(Protocol):
+    """Where the fragments of one data set go. `write` never raises: it remembers what went wrong."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def discard(self) -> None:
+        """The message will not be completed: forget it. May be called more than once, and after it was taken."""
+
+
+OpenSink = Callable[["ReceivingAssociation", C_STORE_RQ, int], Sink]
+"""Called with the association, the command set's message and the presentation context ID of the data set."""
+
+
+class DataSetStream(BytesIO):
+    """What a message takes for its data set: passes on the fragments of a C-STORE, collects those of the rest."""
+
+    def __init__(self, assoc: ReceivingAssociation, message: DIMSEMessage) -> None:
+        super().__init__()
+        self._assoc = assoc
+        self._message = message
+        self.sink: Sink | None = None
+
+    def write(self, data: Any) -> int:
+        if isinstance(self._message, C_STORE_RQ):
+            if self.sink is None:
+                self.sink = self._assoc.open_sink(self._assoc, self._message, self._message.context_id or 0)
+            self.sink.write(data)
+            return len(data)
+        if self.tell() + len(data) > MAX_IDENTIFIER:
+            raise ValueError(f"a data set of more than {MAX_IDENTIFIER} bytes in a message that is no C-STORE")
+        return super().write(data)
+
+
+class ReceivingDimse(DIMSEServiceProvider):
+    """Streams data sets; hands a message to the association's thread at once."""
+
+    assoc: ReceivingAssociation
+    message: DIMSEMessage | None
+
+    def receive_primitive(self, primitive: Any) -> None:
+        if self.message is None:
+            message = DIMSEMessage()
+            message.data_set = DataSetStream(self.assoc, message)
+            self.message = message
+        try:
+            super().receive_primitive(primitive)
+        except Exception:  # noqa: BLE001 - whatever a peer's bytes can raise ends this association, nothing else
+            self.discard()
+            self.dul.event_queue.put("Evt19")  # invalid PDU: A-ABORT
+
+    def get_msg(self, block: bool = False) -> Any:
+        if block:
+            return super().get_msg(block=True)
+        try:
+            return self.msg_queue.get(timeout=_POLL)
+        except queue.Empty:
+            return None, None
+
+    def discard(self) -> None:
+        """Forget every data set that no handler has taken."""
+        unfinished = [self.message.data_set] if self.message is not None else []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _, request = self.msg_queue.get_nowait()
+                unfinished.append(getattr(request, "DataSet", None))
+        for stream in unfinished:
+            if isinstance(stream, DataSetStream) and stream.sink is not None:
+                stream.sink.discard()
+
+
+class _Indications(queue.Queue[Any]):
+    """Primitives for the association's thread; one that arrives ends that thread's wait for a message."""
+
+    def __init__(self, dimse: ReceivingDimse) -> None:
+        super().__init__()
+        self._dimse = dimse
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._dimse.msg_queue.put((None, None))
+
+
+class ReceivingDul(DULServiceProvider):
+    """Sleeps in the socket's poll instead of a loop of short sleeps; another thread's request wakes it."""
+
+    socket: ReceivingSocket
+
+    def __init__(self, assoc: ReceivingAssociation) -> None:
+        super().__init__(assoc)
+        self._run_loop_delay = 0
+
+    def send_pdu(self, primitive: Any) -> None:
+        super().send_pdu(primitive)
+        self.socket.wake()
+
+    def kill_dul(self) -> None:
+        super().kill_dul()
+        self.socket.wake()
+
+    def stop_dul(self) -> bool:
+        if self.state_machine.current_state != "Sta1":
+            return False
+        self.kill_dul()
+        self.join()
+        return True
+
+
+class ReceivingSocket(AssociationSocket):
+    """Reads in large pieces, waits without spinning, refuses a PDU that is longer than what we announced."""
+
+    def __init__(self, assoc: ReceivingAssociation, client_socket: socket.socket) -> None:
+        super().__init__(assoc, client_socket=client_socket)
+        self._wakeup, self._waker = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self._waker.setblocking(False)
+
+    def wake(self) -> None:
+        """End the wait in `ready` of the thread that owns the connection."""
+        with contextlib.suppress(OSError):  # full: it will wake anyhow; closed: nobody waits
+            self._waker.send(b"\0")
+
+    def close_wakeup(self) -> None:
+        self._wakeup.close()
+        self._waker.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read; waits for it, for a `wake`, or for a twentieth of a second."""
+        connection = self.socket if self._is_connected else None
+        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+            return True
+        poller = select.poll()
+        poller.register(self._wakeup, select.POLLIN)
+        if connection is not None and connection.fileno() >= 0:
+            poller.register(connection, select.POLLIN)
+        woken = {descriptor for descriptor, _ in poller.poll(_POLL * 1000)}
+        if self._wakeup.fileno() in woken:
+            with contextlib.suppress(BlockingIOError):
+                self._wakeup.recv(4096)
+        return connection is not None and connection.fileno() in woken
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        if nr_bytes > MAX_PDU:
+            self.event_queue.put("Evt19")  # invalid PDU: A-ABORT, then the error below closes the connection
+            raise OSError(f"a PDU of {nr_bytes} bytes, more than the {MAX_PDU} we announced")
+        data = bytearray(nr_bytes)
+        view = memoryview(data)
+        have = 0
+        while have < nr_bytes:
+            received = self.socket.recv_into(view[have:]) if self.socket else 0
+            if not received:
+                break
+            have += received
+        view.release()
+        del data[have:]
+        return data
+
+
+class ReceivingAssociation(Association):
+    """An acceptor whose C-STORE data sets are streamed to the sinks that ``open_sink`` opens."""
+
+    dul: ReceivingDul
+    dimse: ReceivingDimse
+
+    def __init__(self, ae: Any, open_sink: OpenSink, ended: Callable[[ReceivingAssociation], None]) -> None:
+        super().__init__(ae, MODE_ACCEPTOR)
+        self.open_sink = open_sink
+        self.peer: str | None = None
+        """AE title of the configured peer, once it was recognized."""
+        self._ended = ended
+        self.dul = ReceivingDul(self)
+        self.dimse = ReceivingDimse(self)
+        self.dul.to_user_queue = _Indications(self.dimse)
+        self.acse_timeout = ae.acse_timeout  # its setter also sets the ARTIM timer of the new provider
+        self.network_timeout = ae.network_timeout
+
+    def run_reactor(self) -> None:
+        try:
+            super().run_reactor()
+        finally:
+            self.dul.kill_dul()
+            self.dul.join()
+            self.dimse.discard()
+            self.dul.socket.close_wakeup()
+            self._ended(self)
+
+
+class ReceivingHandler(RequestHandler):
+    """Makes a `ReceivingAssociation` of a connection."""
+
+    server: ReceivingServer
+
+    def handle(self) -> None:
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.settimeout(self.ae.acse_timeout)
+            self.request.do_handshake()  # in this connection's own thread: a peer that stalls here stalls nobody
+        self.request.settimeout(self.ae.network_timeout)
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle()
+
+    def _create_association(self) -> ReceivingAssociation:
+        assoc = ReceivingAssociation(self.ae, self.server.open_sink, self.server.ended)
+        assoc._server = self.server
+        assoc.name = f"AcceptorThread-{id(assoc)}"  # pynetdicom counts associations by this name
+        assoc.set_socket(ReceivingSocket(assoc, self.request))
+        assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
+        assoc.acceptor.ae_title = self.server.ae_title
+        assoc.acceptor.address_info = self.local
+        assoc.acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        assoc.acceptor.implementation_version_name = self.ae.implementation_version_name
+        assoc.requestor.address_info = self.remote
+        for event, handlers in self.server._handlers.items():
+            if event.is_intervention and handlers:
+                assoc.bind(event, *handlers)
+            elif isinstance(event, evt.NotificationEvent):
+                for handler, args in handlers:
+                    assoc.bind(event, handler, args)
+        return assoc
+
+
+class ReceivingServer(ThreadedAssociationServer):
+    """A server on a listening socket that is given to it, so that several processes can share one."""
+
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        ae: Any,
+        listening: socket.socket,
+        open_sink: OpenSink,
+        ended: Callable[[ReceivingAssociation], None],
+        tls: ssl.SSLContext | None,
+        handlers: list[Any],
+    ) -> None:
+        self.open_sink = open_sink
+        self.ended = ended
+        self._listening = listening
+        super().__init__(
+            ae, listening.getsockname(), ae.ae_title, [], tls, evt_handlers=handlers, request_handler=ReceivingHandler
+        )
+
+    def server_bind(self) -> None:
+        made_by_base: socket.socket = vars(self)["socket"]
+        made_by_base.close()
+        self._listening.setblocking(False)  # another process may take the connection that woke this one
+        self.socket = self._listening
+        self.server_address = self._listening.getsockname()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        time.sleep(min(len(self.active_associations), 10) * _YIELD)
+        connection, address = self._listening.accept()
+        if self.ssl_context:
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def stop_listening(self) -> None:
+        """Accept no more connections in this process; the associations go on, and so do other processes."""
+        BaseServer.shutdown(self)
+        self._listening.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that failed before it was an association (TLS handshake, reset): nothing to tell a peer."""
