@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from client_plugin.archive.catalogue import Catalogue
-from client_plugin.archive.instance import ArchivedInstance, InstanceRow
+from client_plugin.archive.instance import ArchivedInstance, InstanceRow, NotArchivable
 from client_plugin.archive.keys import KEY_SIZE, SiteKeys, sync_folder
 from client_plugin.archive.received import ReceivedRow
 from client_plugin.archive.sealing import SealedReader, SealedWriter, seal, unseal
@@ -78,6 +78,8 @@ class Archive:
         ------
         PatientForgotten
             The patient was forgotten: discard the instance.
+        NotArchivable
+            Its study belongs to another patient here, or its series to another study.
         """
         sha256 = hashlib.sha256(dataset_bytes).hexdigest()
         path = self._path(meta.pseudonym, meta.sop_instance_uid)
@@ -85,7 +87,7 @@ class Archive:
             self._write(path, dataset_bytes, self._data_key(meta.pseudonym), meta.sop_instance_uid)
         try:
             return self.catalogue.add_instance(meta, size=len(dataset_bytes), sha256=sha256, received=received)
-        except PatientForgotten:  # between our look at the key and now
+        except (PatientForgotten, NotArchivable):  # forgotten between our look at the key and now
             self._data_keys.pop(meta.pseudonym, None)
             path.unlink(missing_ok=True)
             raise
@@ -105,13 +107,13 @@ class Archive:
 
     def open_object(self, sop_instance_uid: str) -> SealedReader:
         """The same as a readable, seekable file, for objects larger than memory."""
-        row = self.catalogue.instance(sop_instance_uid)
-        wrapped = self.catalogue.patient_key(row.pseudonym) if row else None
-        if row is None or wrapped is None:
+        found = self.catalogue.key_of(sop_instance_uid)
+        if found is None:
             raise NotInArchive(f"no instance {sop_instance_uid} in the archive: it was never here, or was forgotten")
-        key = unseal(wrapped, self._wrapping_key, _key_context(row.pseudonym))
+        pseudonym, wrapped = found
+        key = unseal(wrapped, self._wrapping_key, _key_context(pseudonym))
         try:
-            raw = self._path(row.pseudonym, sop_instance_uid).open("rb")
+            raw = self._path(pseudonym, sop_instance_uid).open("rb")
         except FileNotFoundError:
             raise NotInArchive(
                 f"the object of instance {sop_instance_uid} is missing: restore {self._objects}"

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from client_plugin.archive.database import Database
 from client_plugin.archive.geometry import StackGeometry, describe_stack
-from client_plugin.archive.instance import ArchivedInstance, InstanceRow, SegmentLabel
+from client_plugin.archive.instance import ArchivedInstance, InstanceRow, NotArchivable, SegmentLabel
 from client_plugin.archive.models import (
     Forgotten,
     Instance,
@@ -83,6 +83,8 @@ class Studies(Database):
         ------
         PatientForgotten
             The patient's key is gone.
+        NotArchivable
+            Its study belongs to another patient here, or its series to another study.
         """
         now = datetime.now(UTC)
         with self.writing() as session:
@@ -121,36 +123,62 @@ class Studies(Database):
             return True
 
     def _study_for(self, session: Session, meta: ArchivedInstance, received_at: datetime) -> Study:
+        """The study, locked and open; made if it is new."""
         patient = session.scalars(select(Patient.id).where(Patient.pseudonym == meta.pseudonym)).one_or_none()
         if patient is None:
             raise PatientForgotten("the patient's key is gone: discard the instance")
-        values = {
-            "uid": meta.study_uid,
-            "patient_id": patient,
-            "description": meta.study_description,
-            "state": StudyState.OPEN,
-            "version": 1,
-            "first_received": received_at,
-            "last_received": received_at,
-        }
-        session.execute(self.insert_new(Study), [values])
-        study = session.scalars(select(Study).where(Study.uid == meta.study_uid).with_for_update()).one()
+        locked = select(Study).where(Study.uid == meta.study_uid).with_for_update()
+        study = session.scalars(locked).one_or_none()
+        if study is None:
+            values = {
+                "uid": meta.study_uid,
+                "patient_id": patient,
+                "description": meta.study_description,
+                "state": StudyState.OPEN,
+                "version": 1,
+                "first_received": received_at,
+                "last_received": received_at,
+            }
+            session.execute(self.insert_new(Study), [values])
+            study = session.scalars(locked).one()
+        if study.patient_id != patient:
+            raise NotArchivable("its study is archived under another patient")
         if study.state == StudyState.SEALED:
             study.state, study.version = StudyState.OPEN, study.version + 1
         study.last_received = max(study.last_received, received_at)
         return study
 
     def _series_for(self, session: Session, study: Study, meta: ArchivedInstance) -> int:
-        values = {
-            "uid": meta.series_uid,
-            "study_id": study.id,
-            "modality": meta.modality,
-            "body_part": meta.body_part,
-            "description": meta.series_description,
-            "frame_of_reference_uid": meta.frame_of_reference_uid,
-        }
-        session.execute(self.insert_new(Series), [values])
-        return session.scalars(select(Series.id).where(Series.uid == meta.series_uid)).one()
+        """The id of the series; made if it is new."""
+        known = select(Series.id, Series.study_id).where(Series.uid == meta.series_uid)
+        series = session.execute(known).one_or_none()
+        if series is None:
+            values = {
+                "uid": meta.series_uid,
+                "study_id": study.id,
+                "modality": meta.modality,
+                "body_part": meta.body_part,
+                "description": meta.series_description,
+                "frame_of_reference_uid": meta.frame_of_reference_uid,
+            }
+            session.execute(self.insert_new(Series), [values])
+            series = session.execute(known).one()
+        if series.study_id != study.id:
+            raise NotArchivable("its series is archived in another study")
+        return series.id
+
+    def key_of(self, sop_instance_uid: str) -> tuple[str, bytes] | None:
+        """Pseudonym and wrapped data key that an archived instance is sealed under; None if it is not here."""
+        query = (
+            select(Patient.pseudonym, Patient.wrapped_key)
+            .join(Patient.studies)
+            .join(Study.series)
+            .join(Series.instances)
+            .where(Instance.uid == sop_instance_uid)
+        )
+        with self.reading() as session:
+            found = session.execute(query).one_or_none()
+            return (found.pseudonym, found.wrapped_key) if found else None
 
     def has_instance(self, sop_instance_uid: str) -> bool:
         """Whether an instance is archived here."""

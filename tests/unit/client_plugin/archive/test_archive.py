@@ -9,7 +9,7 @@ from pydicom.data import get_testdata_file
 
 from client_plugin.archive.archive import Archive, NotInArchive
 from client_plugin.archive.catalogue import Catalogue
-from client_plugin.archive.instance import ArchivedInstance
+from client_plugin.archive.instance import ArchivedInstance, NotArchivable
 from client_plugin.archive.keys import SiteKeys
 from client_plugin.archive.sealing import SealBroken
 from client_plugin.archive.studies import PatientForgotten
@@ -145,6 +145,21 @@ def test_what_arrives_for_a_forgotten_patient_is_refused_even_with_the_key_in_me
         with pytest.raises(PatientForgotten):
             archive.add(b"two", ct(2))
     assert list(files(tmp_path / "objects")) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [ct(2, pseudonym="P2"), ct(2, study=2, series_uid="2.25.1.1")],
+    ids=["study of another patient", "series of another study"],
+)
+def test_what_contradicts_the_archive_is_refused_and_leaves_nothing(
+    archive: Archive, tmp_path: Path, other: ArchivedInstance
+) -> None:
+    archive.add(b"one", ct(1))
+    with pytest.raises(NotArchivable, match="another"):
+        archive.add(b"two", other)
+    assert len(list(files(tmp_path / "objects"))) == 1
+    assert archive.catalogue.counts()["studies"] == 1
 
 
 def test_a_node_opens_its_archive_by_its_configuration(tmp_path: Path, part10: bytes) -> None:
