@@ -100,6 +100,19 @@ class DeidentificationConfig(Section):
     )
     retain_device_identity: bool = Field(default=False, description="Keep station names, serial numbers and the like")
     retain_uids: bool = Field(default=False, description="Keep UIDs: whoever has the originals can link them")
+    retain_safe_private: bool = Field(
+        default=False, description="Keep the private attributes of PS3.15 Table E.3.10-1 (b-values, PET scale, …)"
+    )
+    clean_structured_content: bool = Field(
+        default=True, description="Keep structured reports, names and free text replaced; off: quarantine them"
+    )
+    clean_graphics: bool = Field(
+        default=True, description="Keep graphic annotations, their text cleaned; off: remove them. Overlays always go"
+    )
+    clean_visual_features: bool = Field(default=True, description="Quarantine head CT and MR, which show a face")
+    safe_words: tuple[str, ...] = Field(
+        default=(), description="Words that identify nobody here, kept in descriptions besides the built-in ones"
+    )
     reidentification: bool = Field(default=True, description="Keep the sealed vault that leads back to a patient")
 
 

@@ -87,11 +87,14 @@ class Quarantine(Exception):  # noqa: N818 - a decision about an instance, not a
         self.reason = reason
 
 
+Path = tuple[tuple[int, int], ...]
+"""(tag of the sequence, index of the item) from the top down; empty for a top-level element."""
+
+
 class Action(NamedTuple):
     """What was done to one element, without its value."""
 
-    path: tuple[tuple[int, int], ...]
-    """(tag of the sequence, index of the item) from the top, empty for a top-level element."""
+    path: Path
     tag: int
     done: Done
     rule: Rule

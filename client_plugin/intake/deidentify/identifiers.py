@@ -1,61 +1,74 @@
 """What is known of the people and the order behind an instance, to be searched for in everything that stays.
 
-A name or a number that one element gives away is not left in another: the Basic Profile removes
-(0010,0010) and knows nothing of the same name in a description.
+A name or a number that one element gives away is not left in another: the Basic Profile removes (0010,0010) and knows
+nothing of the same name in a description.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from datetime import date
 
 #: A component of a name or an identifier shorter than this says too little and would hit too much.
 _SHORTEST_NAME = 2
 _SHORTEST_NUMBER = 4
 
 _WORD = re.compile(r"[^\W_]+")
+_IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+_LETTERS = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "æ": "ae", "å": "aa"}
 
 
 def normal(text: str) -> str:
     """Fold case, width and accents, so that MÜLLER, Müller and Muller are one name."""
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(c for c in decomposed if not unicodedata.combining(c))
+    return unicodedata.normalize("NFC", "".join(c for c in decomposed if not unicodedata.combining(c)))
+
+
+def _spellings(word: str) -> set[str]:
+    """A word as it may be written without its accents: Müller, Muller, Mueller."""
+    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", word).casefold())
+    return {normal(composed), normal("".join(_LETTERS.get(c, c) for c in composed))}
 
 
 class Identifiers:
-    """The words and numbers that must not stay in an instance.
+    """The words and numbers that must not stay in an instance."""
 
-    Parameters
-    ----------
-    names : iterable of str
-        Person names with their delimiters, institutions, addresses: each word counts.
-    numbers : iterable of str
-        Identifiers of the patient, the visit, the order: each counts as a whole, whatever its punctuation.
-    dates : iterable of str
-        Dates as DA: looked for in the usual orders and with the usual delimiters.
-    """
-
-    def __init__(self, names: Iterable[str] = (), numbers: Iterable[str] = (), dates: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self._words: set[str] = set()
-        self._numbers: set[str] = set()
-        for name in names:
-            self._words.update(w for w in _WORD.findall(normal(name)) if len(w) >= _SHORTEST_NAME and not w.isdecimal())
-        for number in numbers:
-            squeezed = "".join(_WORD.findall(normal(number)))
-            if len(squeezed) >= _SHORTEST_NUMBER:
-                self._numbers.add(squeezed)
-        for day in dates:
-            if len(day) == 8 and day.isdecimal():
-                year, month, of_month = day[:4], day[4:6], day[6:]
-                self._numbers.update({day, of_month + month + year, month + of_month + year})
+        self._pieces: set[str] = set()
+        """Identifiers without their punctuation, and names in scripts that put no space between words."""
 
-    def __bool__(self) -> bool:
-        return bool(self._words or self._numbers)
+    def add_name(self, text: str, besides: frozenset[str] = frozenset()) -> None:
+        """A person's name with its delimiters, an institution, an address: each word counts but those ``besides``."""
+        for word in _WORD.findall(text):
+            if _IDEOGRAPHS.search(word):
+                self._pieces.add(normal(word))
+            elif len(word) >= _SHORTEST_NAME and not word.isdecimal():
+                self._words.update(_spellings(word) - besides)
+
+    def add_number(self, text: str) -> None:
+        """An identifier of the patient, the visit, the order: it counts as a whole, whatever its punctuation."""
+        squeezed = "".join(_WORD.findall(normal(text)))
+        if len(squeezed) >= _SHORTEST_NUMBER:
+            self._pieces.add(squeezed)
+
+    def add_date(self, text: str) -> None:
+        """A DA: it counts in the usual orders, with any delimiters."""
+        try:
+            day = date(int(text[:4]), int(text[4:6]), int(text[6:8]))
+        except ValueError:
+            return
+        self._pieces.update(day.strftime(form) for form in ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%d%b%Y", "%d%B%Y", "%B%d%Y"))
+        self._pieces.update({f"{day.day}{day.month:02}{day.year}", f"{day.day:02}{day.month:02}{day.year % 100:02}"})
+        self._pieces.add(f"{day.day:02}{day:%b}{day:%y}".lower())
+        self._pieces = {piece.lower() for piece in self._pieces}
 
     def is_word(self, word: str) -> bool:
         """Whether a single word, already ``normal``, is one of them."""
-        return word in self._words or word in self._numbers
+        return word in self._words or word in self._pieces
 
     def found_in(self, text: str) -> bool:
         """Whether any of them is in ``text``, as a word or, for a number, whatever stands between its digits."""
@@ -63,4 +76,4 @@ class Identifiers:
         if not self._words.isdisjoint(words):
             return True
         squeezed = "".join(words)
-        return any(number in squeezed for number in self._numbers)
+        return any(piece in squeezed for piece in self._pieces)

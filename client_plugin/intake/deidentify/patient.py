@@ -1,4 +1,4 @@
-"""Whose instance it is, and what is known of the people around it."""
+"""Whose instance it is, and which elements tell who the people around it are."""
 
 from __future__ import annotations
 
@@ -7,49 +7,45 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from client_plugin.intake.deidentify.codes import Quarantine, Reason
-from client_plugin.intake.deidentify.identifiers import Identifiers
 from client_plugin.intake.deidentify.keyed import Keyed
 
-#: Names of people and places, each word of which counts.
-_NAMES = (
-    "PatientName",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "ResponsiblePerson",
-    "ReferringPhysicianName",
-    "ConsultingPhysicianName",
-    "PerformingPhysicianName",
-    "NameOfPhysiciansReadingStudy",
-    "PhysiciansOfRecord",
-    "OperatorsName",
-    "RequestingPhysician",
-    "InstitutionName",
-    "InstitutionAddress",
-    "PatientAddress",
-    "ContentCreatorName",
-    "ReviewerName",
-    "ScheduledPerformingPhysicianName",
+#: Attributes besides the person names that tell who or where somebody is: each word counts.
+NAMES = frozenset(
+    {
+        0x00080080,  # Institution Name
+        0x00080081,  # Institution Address
+        0x00081040,  # Institutional Department Name
+        0x00101040,  # Patient's Address
+        0x00102152,  # Region of Residence
+        0x0040A07A,  # Participant's organisation
+        0x0040A027,  # Verifying Organization
+        0x00380300,  # Current Patient Location
+        0x00380400,  # Patient's Institution Residence
+    }
 )
-#: Identifiers of the patient, the visit, the order, the device.
-_NUMBERS = (
-    "PatientID",
-    "OtherPatientIDs",
-    "AccessionNumber",
-    "StudyID",
-    "AdmissionID",
-    "IssuerOfPatientID",
-    "PatientTelephoneNumbers",
-    "MedicalRecordLocator",
-    "MilitaryRank",
-    "ServiceEpisodeID",
-    "RequestedProcedureID",
-    "PerformedProcedureStepID",
-    "ScheduledProcedureStepID",
-    "DeviceSerialNumber",
-    "StationName",
+#: Identifiers of the patient, the visit, the order and the device: each counts as a whole.
+NUMBERS = frozenset(
+    {
+        0x00100020,  # Patient ID
+        0x00100021,  # Issuer of Patient ID
+        0x00101000,  # Other Patient IDs
+        0x00101090,  # Medical Record Locator
+        0x00102154,  # Patient's Telephone Numbers
+        0x00080050,  # Accession Number
+        0x00200010,  # Study ID
+        0x00380010,  # Admission ID
+        0x00380060,  # Service Episode ID
+        0x00401001,  # Requested Procedure ID
+        0x00400009,  # Scheduled Procedure Step ID
+        0x00400253,  # Performed Procedure Step ID
+        0x00402016,  # Placer Order Number
+        0x00402017,  # Filler Order Number
+        0x00181000,  # Device Serial Number
+        0x00081010,  # Station Name
+        0x00120040,  # Clinical Trial Subject ID
+    }
 )
-_DATES = ("PatientBirthDate",)
+DATES = frozenset({0x00100030, 0x00100033, 0x00100034})
 
 
 @dataclass(frozen=True)
@@ -61,13 +57,14 @@ class Patient:
     pseudonym : str
     shift_days : int
         By how many days all dates of this patient move; negative.
-    known : Identifiers
-        What must not stay anywhere in the instance.
+    number, issuer : str
+        Patient ID and its issuer, as they came; for the vault alone.
     """
 
     pseudonym: str
     shift_days: int
-    known: Identifiers
+    number: str
+    issuer: str
 
     @classmethod
     def of(cls, ds: Dataset, keyed: Keyed) -> Patient:
@@ -81,32 +78,19 @@ class Patient:
         Quarantine
             Neither a Patient ID nor a Study Instance UID.
         """
-        number, study = _text(ds, "PatientID"), _text(ds, "StudyInstanceUID")
+        number, issuer, study = (_text(ds, k) for k in ("PatientID", "IssuerOfPatientID", "StudyInstanceUID"))
         if number:
-            whose = f"id\0{_text(ds, 'IssuerOfPatientID')}\0{number}"
+            whose = f"id\0{issuer}\0{number}"
         elif study:
             whose = f"study\0{study}"
         else:
             raise Quarantine(Reason.MISSING_UID)
-        known = Identifiers(
-            names=(_text(ds, keyword) for keyword in _NAMES),
-            numbers=(part for keyword in _NUMBERS for part in _text(ds, keyword).split("\\")),
-            dates=(_text(ds, keyword) for keyword in _DATES),
-        )
-        return cls(keyed.pseudonym(whose), keyed.shift_days(whose), known)
+        return cls(keyed.pseudonym(whose), keyed.shift_days(whose), number, issuer)
 
 
 def _text(ds: Dataset, keyword: str) -> str:
-    """The value of a top-level attribute as text; empty where it is absent or cannot be read."""
     try:
         value = ds.get(keyword)
     except (ValueError, TypeError, LookupError):
-        return ""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.strip()
-    try:
-        return "\\".join(str(part) for part in value).strip() if not hasattr(value, "components") else str(value)
-    except TypeError:
-        return str(value).strip()
+        raise Quarantine(Reason.UNREADABLE) from None
+    return "" if value is None else str(value).strip()

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from client_plugin.config import DeidentificationConfig
 from client_plugin.intake.deidentify import standard
 from client_plugin.intake.deidentify.codes import Option, Rule
+from client_plugin.intake.deidentify.identifiers import normal
 
 #: Raised by hand when the engine changes what it does to an instance: part of what the catalogue keeps per object.
 VERSION = "1"
@@ -49,6 +50,12 @@ class Op(enum.IntEnum):
     PIXELS = 15
     """Pixel data: the pixel stage has dealt with it."""
     CHARSET = 16
+    CODE_VALUE = 17
+    """Code Value, Coding Scheme Designator: kept if they look like codes."""
+
+
+#: Kept or not by what they say: looked at when all the names of the instance are known.
+TEXT_OPS = frozenset({Op.NUMBER, Op.CODE, Op.CODE_VALUE, Op.LABEL, Op.TEXT})
 
 
 class Step(NamedTuple):
@@ -76,21 +83,20 @@ _BY_VR = {
 
 _PATIENT_ATTRIBUTES = frozenset({0x00100010, 0x00100020})
 _CHARSET = 0x00080005
+_GRAPHIC_ANNOTATIONS = 0x00700001
 _PIXELS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 #: Opaque bytes that a picture or a curve cannot do without: lookup tables, waveform samples, their padding.
 _SAFE_BULK = frozenset(
     {0x00281201, 0x00281202, 0x00281203, 0x00281204, 0x00281221, 0x00281222, 0x00281223, 0x00281224, 0x00283006}
     | {0x00281408, 0x54000110, 0x54000112, 0x5400100A, 0x54001010, 0x00660129, 0x00660023, 0x00660040}
 )
+_CODE_VALUES = frozenset({0x00080100, 0x00080102, 0x00080103, 0x00080119})
+"""Code Value, Coding Scheme Designator and Version, Long Code Value."""
 #: Text that a device writes, not a person: makes, models, kernels, sequences, codes, labels of the acquisition.
 _TECHNICAL = frozenset(
     {
         0x00080070,  # Manufacturer
         0x00081090,  # Manufacturer's Model Name
-        0x00080100,  # Code Value
-        0x00080102,  # Coding Scheme Designator
-        0x00080103,  # Coding Scheme Version
-        0x00080119,  # Long Code Value
         0x00180024,  # Sequence Name
         0x00180085,  # Imaged Nucleus
         0x00181020,  # Software Versions
@@ -123,9 +129,12 @@ class Profile:
     ----------
     options : frozenset of Option
         What is switched on, the Basic Profile included.
+    safe_words : frozenset of str
+        Words that the site keeps in descriptions besides those of the shipped tables.
     """
 
     options: frozenset[Option]
+    safe_words: frozenset[str] = frozenset()
 
     @classmethod
     def from_config(cls, config: DeidentificationConfig) -> Profile:
@@ -136,8 +145,13 @@ class Profile:
             Option.RETAIN_PATIENT_CHARACTERISTICS: config.retain_patient_characteristics,
             Option.RETAIN_DEVICE_IDENTITY: config.retain_device_identity,
             Option.RETAIN_UIDS: config.retain_uids,
+            Option.RETAIN_SAFE_PRIVATE: config.retain_safe_private,
+            Option.CLEAN_STRUCTURED_CONTENT: config.clean_structured_content,
+            Option.CLEAN_GRAPHICS: config.clean_graphics,
+            Option.CLEAN_VISUAL_FEATURES: config.clean_visual_features,
         }
-        return cls(frozenset({Option.BASIC} | {option for option, on in switches.items() if on}))
+        options = frozenset({Option.BASIC} | {option for option, on in switches.items() if on})
+        return cls(options, frozenset(map(normal, config.safe_words)))
 
     @property
     def digest(self) -> str:
@@ -145,8 +159,18 @@ class Profile:
 
         The catalogue keeps it with each object, so that a changed profile can find what it would do otherwise.
         """
-        stated = [VERSION, sorted(o.code for o in self.options), standard.fingerprint()]
+        stated = [VERSION, sorted(o.code for o in self.options), sorted(self.safe_words), standard.fingerprint()]
         return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:16]
+
+    @property
+    def retains_private(self) -> bool:
+        """Whether safe private attributes are kept."""
+        return Option.RETAIN_SAFE_PRIVATE in self.options
+
+    def private_step(self, vr: str) -> Step:
+        """What to do with a safe private attribute."""
+        op = Op.LABEL if vr in _TEXT_VRS else Op.KEEP if vr in _BINARY_VRS else _BY_VR.get(vr, Op.REMOVE)
+        return Step(op, Rule.SAFE_PRIVATE, (vr,), "3")
 
     def steps(self, iod: str, parent: int) -> dict[int, Step]:
         """What to do with each attribute that ``iod`` allows below ``parent``; all others are removed."""
@@ -171,6 +195,9 @@ class Profile:
         row = standard.confidentiality().get(tag)
         if row is None:
             return self._by_vr(tag, vrs, type_, Rule.IOD)
+        if tag == _GRAPHIC_ANNOTATIONS:
+            op = Op.SEQUENCE if Option.CLEAN_GRAPHICS in self.options else Op.REMOVE
+            return Step(op, Rule.TABLE, vrs, type_)
         if self._enabled(row, "dates", Option.RETAIN_MODIFIED_DATES):
             return self._by_vr(tag, vrs, type_, Rule.TABLE)
         for name, option in (
@@ -178,6 +205,7 @@ class Profile:
             ("device", Option.RETAIN_DEVICE_IDENTITY),
             ("patient", Option.RETAIN_PATIENT_CHARACTERISTICS),
             ("descriptors", Option.CLEAN_DESCRIPTORS),
+            ("structured", Option.CLEAN_STRUCTURED_CONTENT),
         ):
             if self._enabled(row, name, option):
                 kept = self._by_vr(tag, vrs, type_, Rule.TABLE)
@@ -205,7 +233,8 @@ class Profile:
         if vr == "UI" and Option.RETAIN_UIDS in self.options:
             return Step(Op.KEEP, rule, vrs, type_)
         if vr in _TEXT_VRS:
-            return Step(Op.LABEL if tag in _TECHNICAL else Op.TEXT, rule, vrs, type_)
+            op = Op.CODE_VALUE if tag in _CODE_VALUES else Op.LABEL if tag in _TECHNICAL else Op.TEXT
+            return Step(op, rule, vrs, type_)
         if vr in _BINARY_VRS or tag in _SAFE_BULK:
             return Step(Op.KEEP, rule, vrs, type_)
         if vr in ("OB", "OW", "UN"):

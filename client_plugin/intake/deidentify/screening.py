@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import re
+
 from pydicom import Dataset
 
 from client_plugin.intake.deidentify import standard
-from client_plugin.intake.deidentify.codes import Quarantine, Reason
+from client_plugin.intake.deidentify.codes import Option, Quarantine, Reason
+from client_plugin.intake.deidentify.profile import Profile
 
 #: Modalities whose pictures carry text as a rule: ultrasound, endoscopy, photographs, captured screens, scanned paper.
-_TEXT_MODALITIES = frozenset({"US", "IVUS", "ES", "XC", "SC", "OT", "DOC", "HC", "GM", "OP", "ECG"})
+_TEXT_MODALITIES = frozenset({"US", "IVUS", "ES", "XC", "SC", "OT", "DOC", "HC", "GM", "OP"})
 _TEXT_IODS = (
     "secondary-capture",
+    "multi-frame-grayscale",
+    "multi-frame-true-color",
+    "multi-frame-single-bit",
     "ultrasound",
     "enhanced-us",
+    "photoacoustic",
     "vl-endoscopic",
     "vl-photographic",
     "video-",
     "real-time-video",
     "dermoscopic",
 )
-#: ImageType values (PS3.3 C.7.6.1.1.2 and the vendors') of pictures that a console has drawn.
-_DRAWN = frozenset(
-    {"SCREEN SAVE", "SCREEN_SAVE", "SCREENSHOT", "DOSE", "DOSE_INFO", "PATIENT PROTOCOL", "PROTOCOL", "REPORT"}
-)
+#: ImageType values (PS3.3 C.7.6.1.1.2 and the makers' own) of pictures that a console has drawn.
+_DRAWN = re.compile(r"SCREEN.?SAVE|SCREENSHOT|DOSE|PROTOCOL|REPORT|CAPTURE|CURVE|GRAPH")
 #: IODs whose content is a document or an unknown format rather than attributes.
-_CONTENT = ("encapsulated", "raw-data", "waveform", "audio", "hanging-protocol", "basic-directory", "inventory")
-_STRUCTURED = ("-sr", "report", "procedure-log", "key-object", "surgical", "document")
+_OPAQUE = ("encapsulated", "raw-data", "audio", "hanging-protocol", "basic-directory", "inventory")
+_FACES = frozenset(
+    {"HEAD", "BRAIN", "SKULL", "FACE", "HEADNECK", "ORBIT", "ORBITS", "SINUS", "SINUSES", "JAW", "EAR", "IAC"}
+)
+_FACE_MODALITIES = frozenset({"CT", "MR", "PT"})
+_PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
 def sop_class(ds: Dataset) -> tuple[str, str]:
@@ -43,16 +52,20 @@ def sop_class(ds: Dataset) -> tuple[str, str]:
     return uid, iod
 
 
-def check(ds: Dataset, iod: str) -> None:
+def check(ds: Dataset, iod: str, profile: Profile) -> None:
     """Refuse what cannot be de-identified.
 
     Raises
     ------
     Quarantine
-        Content that is no set of attributes, or pixels that may show text.
+        Content that is no set of attributes, a structured document that the profile does not clean, a face.
     """
-    if any(part in iod for part in _CONTENT) or any(part in iod for part in _STRUCTURED):
+    if any(part in iod for part in _OPAQUE):
         raise Quarantine(Reason.UNSUPPORTED_CONTENT)
+    if standard.CONTENT_SEQUENCE in ds and Option.CLEAN_STRUCTURED_CONTENT not in profile.options:
+        raise Quarantine(Reason.UNSUPPORTED_CONTENT)
+    if Option.CLEAN_VISUAL_FEATURES in profile.options and may_show_face(ds):
+        raise Quarantine(Reason.RECOGNIZABLE_FACE)
     if may_show_text(ds, iod):
         raise Quarantine(Reason.BURNED_IN_TEXT)
 
@@ -62,12 +75,32 @@ def may_show_text(ds: Dataset, iod: str) -> bool:
 
     Burned In Annotation (0028,0301) is believed when it says YES, never when it says NO: it often is a constant.
     """
-    if not any(tag in ds for tag in (0x7FE00010, 0x7FE00008, 0x7FE00009)):
+    if not _has_pixels(ds):
         return False
-    if str(ds.get("BurnedInAnnotation") or "").strip().upper() == "YES":
+    if _code(ds, "BurnedInAnnotation") == "YES":
         return True
-    if str(ds.get("Modality") or "").strip().upper() in _TEXT_MODALITIES or iod.startswith(_TEXT_IODS):
+    if _code(ds, "Modality") in _TEXT_MODALITIES or iod.startswith(_TEXT_IODS):
         return True
-    image_type = ds.get("ImageType") or ()
-    kinds = [image_type] if isinstance(image_type, str) else list(image_type)
-    return any(str(kind).strip().upper() in _DRAWN for kind in kinds)
+    return any(_DRAWN.search(kind) for kind in _codes(ds, "ImageType"))
+
+
+def may_show_face(ds: Dataset) -> bool:
+    """Whether a face could be rendered from the series: sections of a head, or an instance that says so itself."""
+    if not _has_pixels(ds) or _code(ds, "RecognizableVisualFeatures") == "NO":
+        return False
+    if _code(ds, "RecognizableVisualFeatures") == "YES":
+        return True
+    return _code(ds, "Modality") in _FACE_MODALITIES and _code(ds, "BodyPartExamined") in _FACES
+
+
+def _has_pixels(ds: Dataset) -> bool:
+    return any(tag in ds for tag in _PIXELS)
+
+
+def _codes(ds: Dataset, keyword: str) -> list[str]:
+    value = ds.get(keyword) or ()
+    return [str(part).strip().upper() for part in ([value] if isinstance(value, str) else value)]
+
+
+def _code(ds: Dataset, keyword: str) -> str:
+    return (_codes(ds, keyword) or [""])[0]

@@ -21,7 +21,7 @@ class Confidentiality(NamedTuple):
     """Short name of an option -> K (keep) or C (clean)."""
 
 
-_TABLES = ("confidentiality", "safe_private", "iods", "protocol_words")
+_TABLES = ("confidentiality", "safe_private", "iods", "concept_words", "protocol_words", "device_words")
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def safe_private() -> dict[tuple[int, str, int], str]:
 
 
 @cache
-def protocol_words() -> frozenset[str]:
-    """Words of protocols, series and contours that no table of the standard has."""
-    return frozenset(_load("protocol_words")["content"])
+def words(*tables: str) -> frozenset[str]:
+    """The words of some of the tables "concept_words", "protocol_words" and "device_words"."""
+    return frozenset(word for table in tables for word in _load(table)["content"])
 
 
 @cache
@@ -77,6 +77,8 @@ TOP = 0
 """Stands for the parent of a top-level attribute."""
 
 CONTENT_SEQUENCE = 0x0040A730
+#: What a content item's Value Type requires it to have (PS3.3 C.17.3.2): DateTime, Date, Time, Person Name, UID, Text.
+_CONTENT_VALUES = frozenset({0x0040A120, 0x0040A121, 0x0040A122, 0x0040A123, 0x0040A124, 0x0040A160})
 
 
 @cache
@@ -98,6 +100,8 @@ def attributes(iod: str) -> dict[int, dict[int, str]]:
         for tag, kind in found[TOP].items():
             if tag in _content_item():
                 found[CONTENT_SEQUENCE].setdefault(tag, kind)
+        for values in (found[TOP], found[CONTENT_SEQUENCE]):
+            values.update(dict.fromkeys(_CONTENT_VALUES & values.keys(), "1"))
     return found
 
 

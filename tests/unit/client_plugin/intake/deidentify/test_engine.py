@@ -49,7 +49,14 @@ def test_a_ct_image(deidentifier: Deidentifier, ct: Dataset) -> None:
 def test_it_says_how_it_was_deidentified(deidentifier: Deidentifier, ct: Dataset) -> None:
     out = deidentifier.apply(ct).dataset
     assert out.PatientIdentityRemoved == "YES"
-    assert [code.CodeValue for code in out.DeidentificationMethodCodeSequence] == ["113100", "113105", "113107"]
+    assert [code.CodeValue for code in out.DeidentificationMethodCodeSequence] == [
+        "113100",  # basic
+        "113102",  # clean recognizable visual features
+        "113103",  # clean graphics
+        "113104",  # clean structured content
+        "113105",  # clean descriptors
+        "113107",  # retain longitudinal temporal information, modified dates
+    ]
     assert out.LongitudinalTemporalInformationModified == "MODIFIED"
     assert deidentifier.profile.digest in out.DeidentificationMethod[1]
 

@@ -4,7 +4,13 @@ from client_plugin.config import DeidentificationConfig
 from client_plugin.intake.deidentify import Option, Profile, standard
 from client_plugin.intake.deidentify.profile import Op, _basic
 
-BASIC_ONLY = DeidentificationConfig(clean_descriptors=False, retain_modified_dates=False)
+BASIC_ONLY = DeidentificationConfig(
+    clean_descriptors=False,
+    retain_modified_dates=False,
+    clean_structured_content=False,
+    clean_graphics=False,
+    clean_visual_features=False,
+)
 
 
 @pytest.fixture(scope="module")
