@@ -1,12 +1,14 @@
 """The messages of the key ceremony, and what each side checks in them. Pure: no state, no I/O.
 
 1. every site *announces* two fresh X25519 keys and the settings it read from its job, signed by its kit;
-2. the server relays all announcements, the *roster*; every site checks every certificate and signature, and hashes the roster
+2. the server relays all announcements, the *roster*; every site checks every certificate and signature, and hashes
+the roster
    into the *transcript*;
 3. every site *shares*: the first in order of name makes the group key and the homomorphic key and seals them to each
    other site; with masks, every site adds Shamir shares of its mask key;
 4. the server delivers the boxes; every site *confirms*: it signs the transcript and proves that it holds the group key;
-5. the server relays the confirmations; a site whose roster differs from another's finds out here, before anything was sent.
+5. the server relays the confirmations; a site whose roster differs from another's finds out here, before anything was
+sent.
 """
 
 from __future__ import annotations
@@ -62,9 +64,7 @@ class Settings:
 
     def parameters(self, sites: int) -> Parameters:
         """The parameters for so many sites."""
-        return choose(
-            self.encryption, sites=sites, bits=self.bits, clip=self.clip, max_weight=self.max_weight
-        )
+        return choose(self.encryption, sites=sites, bits=self.bits, clip=self.clip, max_weight=self.max_weight)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class Roster:
     def message(self) -> Wire:
         """What the server relays."""
         return messages.encode(
-            ROSTER, {"job": self.job, "epoch": self.epoch, "members": {s: m.wire.hex() for s, m in self.members.items()}}
+            ROSTER,
+            {"job": self.job, "epoch": self.epoch, "members": {s: m.wire.hex() for s, m in self.members.items()}},
         )
 
 
@@ -118,7 +119,14 @@ def announce_request(job: str, epoch: int) -> Wire:
 
 
 def announcement(
-    job: str, epoch: int, site: str, settings: Settings, seal_key: bytes, mask_key: bytes, certificate: bytes, sign: Sign
+    job: str,
+    epoch: int,
+    site: str,
+    settings: Settings,
+    seal_key: bytes,
+    mask_key: bytes,
+    certificate: bytes,
+    sign: Sign,
 ) -> Wire:
     """A site's keys."""
     return messages.encode(
@@ -141,7 +149,9 @@ def expect(message: Message, job: str, epoch: int) -> None:
     if message.text("job") != job:
         raise ProtocolError(Reason.WRONG_JOB, f"'{message.kind}' belongs to another job")
     if message.number("epoch") != epoch:
-        raise ProtocolError(Reason.WRONG_EPOCH, f"'{message.kind}' belongs to epoch {message.number('epoch')}, not {epoch}")
+        raise ProtocolError(
+            Reason.WRONG_EPOCH, f"'{message.kind}' belongs to epoch {message.number('epoch')}, not {epoch}"
+        )
 
 
 def read_announcement(
@@ -165,7 +175,13 @@ def read_announcement(
     if len(seal_key) != 32 or len(mask_key) != 32:
         raise ProtocolError(Reason.MALFORMED, f"{site}: X25519 keys have 32 bytes")
     return Announcement(
-        site, seal_key, mask_key, message.table("settings"), certificate, public_key, np.frombuffer(wire, np.uint8).tobytes()
+        site,
+        seal_key,
+        mask_key,
+        message.table("settings"),
+        certificate,
+        public_key,
+        np.frombuffer(wire, np.uint8).tobytes(),
     )
 
 
@@ -195,7 +211,9 @@ def read_roster(
         raise ProtocolError(Reason.TOO_FEW_SITES, f"{len(members)} sites, at least {settings.min_sites} are required")
     for member in members.values():
         if dict(member.settings) != settings.fields():
-            raise ProtocolError(Reason.PARAMETERS_DIFFER, f"{member.site} announced other settings than this site's job")
+            raise ProtocolError(
+                Reason.PARAMETERS_DIFFER, f"{member.site} announced other settings than this site's job"
+            )
     used = [key for m in members.values() for key in (m.seal_key, m.mask_key)]
     if len(set(used)) != len(used):
         raise ProtocolError(Reason.REPLAY, "two sites announced the same key")
@@ -208,7 +226,9 @@ def box_context(transcript: bytes, sender: str, recipient: str) -> bytes:
 
 
 def confirmation(roster: Roster, site: str, group: bytes, layout: bytes | None, sign: Sign) -> Wire:
-    """A site's signature under the transcript, the proof that it holds the group key, and the keyed digest of its layout."""
+    """A site's signature under the transcript, the proof that it holds the group key, and the keyed digest of its
+    layout.
+    """
     transcript = roster.transcript
     return messages.encode(
         CONFIRMATION,

@@ -1,7 +1,7 @@
 """One update as slots: fixed-point fields, then five slots that prove what a sum is a sum of.
 
-A weighted update ``w*x`` becomes ``u = round(x * w' * B / clip) + B`` in each field, ``w'`` the weight over its bound in 30-bit fixed
-point. After ``L`` slots of values come:
+A weighted update ``w*x`` becomes ``u = round(x * w' * B / clip) + B`` in each field, ``w'`` the weight over its bound
+in 30-bit fixed point. After ``L`` slots of values come:
 
 =========  ====================================================================================
 slot       content
@@ -9,11 +9,12 @@ slot       content
 L          1: the sum counts the contributors
 L + 1      ``w' * 2**30``
 L + 2      the site's tag of this round, a number below ``P = 2**31 - 1`` keyed by the hospitals' group key
-L + 3, 4   two checks: ``sum_j r_j * (slot_j mod P) mod P`` over all slots before, ``r`` from the group key and the round
+L + 3, 4   two checks: ``sum_j r_j * (slot_j mod P) mod P`` over all slots before, ``r`` from the group key and the
+round
 =========  ====================================================================================
 
-All of it is linear, so the sum carries the sum of the proofs. A server without the group key that drops, repeats, swaps, replays or
-changes anything passes with probability about ``2**-62``.
+All of it is linear, so the sum carries the sum of the proofs. A server without the group key that drops, repeats,
+swaps, replays or changes anything passes with probability about ``2**-62``.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def encode(vector: Vector, weight: float, site: str, around: Round, parameters: 
     if not 0 < weight <= parameters.max_weight:
         raise ProtocolError(
             Reason.NOT_FINITE,
-            f"weight {weight} is not above zero and at most max_weight {parameters.max_weight}: raise the job's max_weight",
+            f"weight {weight} is not in (0, max_weight {parameters.max_weight}]: raise the job's max_weight",
         )
     fixed_weight = max(1, round(weight / parameters.max_weight * WEIGHT_ONE))
     scale = parameters.bound / parameters.clip * (fixed_weight / WEIGHT_ONE)
@@ -162,7 +163,8 @@ def decode(slots: Slots, size: int, contributors: Iterable[str], around: Round, 
         or trailer[1] < len(sites)
     ):
         raise ProtocolError(
-            Reason.WRONG_SUM, "the sum is not that of the named sites in this round (wrong key, changed, replayed or mixed)"
+            Reason.WRONG_SUM,
+            "the sum is not that of the named sites in this round (wrong key, changed, replayed or mixed)",
         )
     vector = np.empty(length * parameters.fields, np.float32)
     mask = np.uint64((1 << parameters.width) - 1)

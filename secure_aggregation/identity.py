@@ -1,15 +1,14 @@
 """Who a site is: the certificate of its NVFlare startup kit, and signatures by the kit's private key.
 
 The certificate authority is the consortium's (``rootCA.pem``). It also certifies the server and the administrators, and
-a server that enrolled itself as one more hospital would be handed the hospitals' keys. So a certificate is accepted for a *site* only:
-its common name is the site's name, it carries no administrator's role, it is none of the names that are known to be servers, and it is on
-the hospital's list of partners where the hospital keeps one.
+a server that enrolled itself as one more hospital would be handed the hospitals' keys. So a certificate is accepted
+for a *site* only: its common name is the site's name, it carries no administrator's role, it is none of the names
+that are known to be servers, and it is on the hospital's list of partners where the hospital keeps one.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -82,7 +81,9 @@ class Authority:
             raise ProtocolError(Reason.BAD_CERTIFICATE, f"{site}: not issued by this consortium's authority") from None
         for one in (leaf, root):
             if not one.not_valid_before_utc <= now <= one.not_valid_after_utc:
-                raise ProtocolError(Reason.BAD_CERTIFICATE, f"{site}: certificate expired or not yet valid: renew the kit")
+                raise ProtocolError(
+                    Reason.BAD_CERTIFICATE, f"{site}: certificate expired or not yet valid: renew the kit"
+                )
         names = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         if names != [site]:
             raise ProtocolError(Reason.BAD_CERTIFICATE, f"{site}: certificate is for {names}")

@@ -1,6 +1,7 @@
 """Keys that the hospitals share and the server does not: derivation, sealing to one another, key streams.
 
-X25519 for agreement, HKDF-SHA256 for derivation, AES-256-GCM for sealing, AES-256-CTR for key streams; all from ``cryptography``.
+X25519 for agreement, HKDF-SHA256 for derivation, AES-256-GCM for sealing, AES-256-CTR for key streams; all from
+``cryptography``.
 """
 
 from __future__ import annotations

@@ -1,15 +1,19 @@
 """Lock one: BFV ciphertexts of Microsoft SEAL, reached through ``tenseal.sealapi``.
 
 SEAL makes the keys, the randomness, the errors and the decryptions. This module moves plaintexts and ciphertexts
-between numpy and SEAL through SEAL's own serialisation format (version 4.1), because the bindings take and give Python lists otherwise:
+between numpy and SEAL through SEAL's own serialisation format (version 4.1), because the bindings take and give
+Python lists otherwise:
 
-- a plaintext is loaded with its coefficients as they are: the sum needs additions only, so values go into the polynomial's
+- a plaintext is loaded with its coefficients as they are: the sum needs additions only, so values go into the
+polynomial's
   coefficients (``t`` a power of two), not into batching slots;
-- a symmetric ciphertext is saved by SEAL as ``c0`` and the 64-byte seed of ``c1``. Only these two are sent. The sum of the ``c1`` is
+- a symmetric ciphertext is saved by SEAL as ``c0`` and the 64-byte seed of ``c1``. Only these two are sent. The sum
+of the ``c1`` is
   never sent: who opens the sum expands each contributor's seeds, so that the way down costs one polynomial too;
 - the server adds ``c0`` with plain modular arithmetic and needs neither SEAL nor any key.
 
-Polynomials travel as residues, shape ``(ciphertexts, 2, DEGREE)``, packed to their bits by :mod:`secure_aggregation.packing`.
+Polynomials travel as residues, shape ``(ciphertexts, 2, DEGREE)``, packed to their bits by
+:mod:`secure_aggregation.packing`.
 """
 
 from __future__ import annotations

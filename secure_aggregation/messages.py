@@ -5,11 +5,11 @@
     "FPA1" | header length, u32 LE | header | signature length, u16 LE | signature | body
 
 The header is canonical JSON (sorted keys, no spaces, ASCII, integers and strings only, bytes in lower-case hex); the
-signature covers ``"fedpacs/1\\0"`` and the header; the header holds the SHA-256 of the body. So there is one encoding of one meaning,
-and what was signed is what was sent.
+signature covers ``"fedpacs/1\\0"`` and the header; the header holds the SHA-256 of the body. So there is one encoding
+of one meaning, and what was signed is what was sent.
 
-Messages of the server carry no signature (its TLS session speaks for it, and no site believes it anything that hospitals did not
-sign): the signature is empty then.
+Messages of the server carry no signature (its TLS session speaks for it, and no site believes it anything that
+hospitals did not sign): the signature is empty then.
 """
 
 from __future__ import annotations

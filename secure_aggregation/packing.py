@@ -1,7 +1,7 @@
 """Words packed to their true bits.
 
-A ciphertext coefficient is two residues of ``4 * size`` bits each: together exactly ``size`` bytes, little-endian, first
-residue in the low bits. A slot of a sum that only masks protect is ``size`` bytes, little-endian.
+A ciphertext coefficient is two residues of ``4 * size`` bits each: together exactly ``size`` bytes, little-endian,
+first residue in the low bits. A slot of a sum that only masks protect is ``size`` bytes, little-endian.
 """
 
 from __future__ import annotations

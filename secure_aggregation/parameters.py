@@ -3,16 +3,18 @@
 Notation: ``n`` polynomial degree, ``q`` ciphertext modulus (product of the data primes), ``t = 2**(fields*width)``
 plaintext modulus, ``N`` number of sites.
 
-*Fields.* A value is a fixed-point number of ``bits`` bits, ``0 <= u <= 2B`` with ``B = 2**(bits-1) - 1``. ``N`` of them add up to at most
-``N * 2B < 2**width`` when ``width = bits + ceil(log2 N)``, so a field never carries into its neighbour.
+*Fields.* A value is a fixed-point number of ``bits`` bits, ``0 <= u <= 2B`` with ``B = 2**(bits-1) - 1``. ``N`` of
+them add up to at most ``N * 2B < 2**width`` when ``width = bits + ceil(log2 N)``, so a field never carries into its
+neighbour.
 
-*Noise.* SEAL's symmetric BFV ciphertext has ``c0 + c1*s = round(q*m/t) + e`` with ``|e| <= 21`` (centred binomial, 21 pairs of
-bits) and a rounding of at most 1/2. The sum of ``N`` decrypts correctly when ``N * (21 + 1/2 + 1/2) < q / (2t)``: the second 1/2 covers the
-rounding of ``k*q`` when the sum of masked plaintexts passes ``t``. This is a bound on the worst case, not an estimate.
+*Noise.* SEAL's symmetric BFV ciphertext has ``c0 + c1*s = round(q*m/t) + e`` with ``|e| <= 21`` (centred binomial, 21
+pairs of bits) and a rounding of at most 1/2. The sum of ``N`` decrypts correctly when ``N * (21 + 1/2 + 1/2) < q /
+(2t)``: the second 1/2 covers the rounding of ``k*q`` when the sum of masked plaintexts passes ``t``. This is a bound
+on the worst case, not an estimate.
 
-*Security.* The homomorphic encryption standard (Albrecht et al., 2018, table 1, ternary secret, classical 128 bit) limits
-``log2 q`` for each ``n``. The check counts SEAL's special prime as well, although no key-switching key is ever published and so
-no sample modulo the larger modulus exists.
+*Security.* The homomorphic encryption standard (Albrecht et al., 2018, table 1, ternary secret, classical 128 bit)
+limits ``log2 q`` for each ``n``. The check counts SEAL's special prime as well, although no key-switching key is ever
+published and so no sample modulo the larger modulus exists.
 """
 
 from __future__ import annotations
@@ -109,7 +111,9 @@ class Parameters:
 
     @property
     def primes(self) -> tuple[int, int]:
-        """The data primes: the two largest of their size that are 1 modulo 2n, ascending, as SEAL chooses and orders them."""
+        """The data primes: the two largest of their size that are 1 modulo 2n, ascending, as SEAL chooses and orders
+        them.
+        """
         return _primes(self.coefficient_bytes * 4)
 
     @property

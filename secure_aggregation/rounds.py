@@ -1,10 +1,10 @@
 """The messages of one sum, and what both sides check in them. Pure: no state, no I/O.
 
-*update* (site → server): header with job, epoch, step, site, transcript and the keyed digest of the layout; body: seeds of all ciphertexts,
-then their packed ``c0`` (masks alone: packed slots).
+*update* (site → server): header with job, epoch, step, site, transcript and the keyed digest of the layout; body:
+seeds of all ciphertexts, then their packed ``c0`` (masks alone: packed slots).
 
-*round* (server → site): what to do next (``train`` or ``finish``), and the last sum if there is one: the signed header of
-every contributor, their seeds, the packed sum of their ``c0``.
+*round* (server → site): what to do next (``train`` or ``finish``), and the last sum if there is one: the signed
+header of every contributor, their seeds, the packed sum of their ``c0``.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def read_update(wire: messages.Buffer, roster: Roster, site: str, step: int, par
 def round_message(
     roster: Roster, step: int, rounds: int, purpose: str, total: tuple[int, Sequence[Update], Wire] | None
 ) -> Wire:
-    """Write the server's message: ``total`` is the last sum's step, its contributors' updates and its packed payload."""
+    """Write the server's message: ``total`` is the last sum's step, its contributors' updates and its packed
+    payload.
+    """
     fields: dict[str, object] = {
         "job": roster.job, "epoch": roster.epoch, "step": step, "rounds": rounds, "purpose": purpose,
         "contributors": {}, "sum_step": -1,
@@ -146,7 +148,8 @@ def read_round(
     Raises
     ------
     ProtocolError
-        ``too_few_sites``: fewer contributors than required; ``layout_differs``; or what is wrong with a contributor's header.
+        ``too_few_sites``: fewer contributors than required; ``layout_differs``; or what is wrong with a contributor's
+        header.
     """
     message = messages.decode(wire, ROUND)
     expect(message, roster.job, roster.epoch)
@@ -161,7 +164,12 @@ def read_round(
 
 
 def _read_sum(
-    message: Message, entries: Mapping[str, str], roster: Roster, parameters: Parameters, min_sites: int, layout: bytes | None
+    message: Message,
+    entries: Mapping[str, str],
+    roster: Roster,
+    parameters: Parameters,
+    min_sites: int,
+    layout: bytes | None,
 ) -> Sum:
     sum_step = message.number("sum_step")
     if len(entries) < min_sites:

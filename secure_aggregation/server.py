@@ -159,7 +159,9 @@ class RunningSum:
             planes = 2 if self.parameters.encryption.he else 1
             self._total = np.zeros((update.ciphertexts, planes, DEGREE), np.uint64)
         if update.ciphertexts != len(self._total):
-            raise ProtocolError(Reason.LAYOUT_DIFFERS, f"{site}: {update.ciphertexts} ciphertexts, not {len(self._total)}")
+            raise ProtocolError(
+                Reason.LAYOUT_DIFFERS, f"{site}: {update.ciphertexts} ciphertexts, not {len(self._total)}"
+            )
         # Below 2**36 each and at most 128 of them: no reduction is needed before the end.
         for first in range(0, update.ciphertexts, _CHUNK):
             part = slice(first, min(first + _CHUNK, update.ciphertexts))

@@ -2,10 +2,12 @@
 
 ::
 
-    idle --announce--> announced --share--> shared --confirm--> confirmed --ready--> ready --(next epoch)--> announced ...
+    idle --announce--> announced --share--> shared --confirm--> confirmed --ready--> ready --(next epoch)--> announced
+    ...
 
-In *ready*, :meth:`Site.begin` takes a round's message (opening the last sum on the way), :meth:`Site.seal` makes the one update of that round.
-Every refusal leaves the state as it was, except in the ceremony: there it is back to idle and the epoch's keys are gone.
+In *ready*, :meth:`Site.begin` takes a round's message (opening the last sum on the way), :meth:`Site.seal` makes the
+one update of that round. Every refusal leaves the state as it was, except in the ceremony: there it is back to idle
+and the epoch's keys are gone.
 """
 
 from __future__ import annotations
@@ -239,9 +241,7 @@ class Site:
                 if len(group) != 32:
                     raise ProtocolError(Reason.WRONG_KEY, f"{roster.leader} sent no group key")
                 if parameters.encryption.he:
-                    secret = keys.unseal(
-                        keys.derive(group, "secret key"), message.body.tobytes(), roster.transcript
-                    )
+                    secret = keys.unseal(keys.derive(group, "secret key"), message.body.tobytes(), roster.transcript)
             cipher = lattice.Cipher(lattice.Lattice(parameters), secret) if parameters.encryption.he else None
             self._epoch = _Epoch(
                 epoch.number, epoch.seal_keys, epoch.mask_keys, epoch.own, roster, parameters, group, secret, cipher
@@ -275,7 +275,9 @@ class Site:
         expected = ceremony.layout_tag(epoch.group, roster.transcript, layout.digest) if layout else None
         message = rounds.read_round(wire, roster, parameters, self.settings.min_sites, expected)
         if message.step != self._step and message.step <= self._last_step:
-            raise ProtocolError(Reason.WRONG_ROUND, f"round {message.step} has been: the last one was {self._last_step}")
+            raise ProtocolError(
+                Reason.WRONG_ROUND, f"round {message.step} has been: the last one was {self._last_step}"
+            )
         opened = None
         if message.total is not None:
             if layout is None:
@@ -305,9 +307,7 @@ class Site:
         start = self.timings.measure("open", start)
         mean = encoding.decode(slots, layout.size, total.contributors, around, parameters)
         self.timings.measure("decode", start)
-        self._last_opened = Opened(
-            total.step, layout.unflatten(mean.vector), mean.weight, total.contributors, budget
-        )
+        self._last_opened = Opened(total.step, layout.unflatten(mean.vector), mean.weight, total.contributors, budget)
         return self._last_opened
 
     def seal(self, tensors: Tensors, weight: float) -> Wire:
@@ -333,10 +333,10 @@ class Site:
         seeds, c0 = epoch.cipher.encrypt(slots)
         start = self.timings.measure("encrypt", start)
         wire = rounds.update(
-            roster, self.name, self._step, ceremony.layout_tag(epoch.group, roster.transcript, layout.digest), len(slots),
-            seeds, packing.pack_residues(c0, parameters.coefficient_bytes), self._credentials.sign,
+            roster, self.name, self._step, ceremony.layout_tag(epoch.group, roster.transcript, layout.digest),
+            len(slots), seeds, packing.pack_residues(c0, parameters.coefficient_bytes), self._credentials.sign,
         )  # fmt: skip
-        self.timings.measure("serialise", start)
+        self.timings.measure("serialize", start)
         self.timings.update_bytes = wire.size
         self._step = None
         return wire

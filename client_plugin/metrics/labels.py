@@ -108,6 +108,7 @@ class SealingStep(StrEnum):
     ENCODE = "encode"
     ENCRYPT = "encrypt"
     MASK = "mask"
+    SERIALIZE = "serialize"
     UPLOAD = "upload"
     DOWNLOAD = "download"
     OPEN = "open"

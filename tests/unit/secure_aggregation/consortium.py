@@ -1,4 +1,6 @@
-"""A consortium for tests: an authority, hospitals with certificates as NVFlare's provisioning makes them, and both halves wired up."""
+"""A consortium for tests: an authority, hospitals with certificates as NVFlare's provisioning makes them, and both
+halves wired up.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ class TestAuthority:
     def issue(self, name: str, *, role: str | None = None, days: int = 30, bits: int = 2048) -> Credentials:
         key = rsa.generate_private_key(65537, bits)
         certificate = self._sign(name, key, role=role, days=days).public_bytes(Encoding.PEM)
-        return Credentials(certificate, key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+        return Credentials(
+            certificate, key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        )
 
 
 AUTHORITY = TestAuthority()

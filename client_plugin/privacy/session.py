@@ -1,0 +1,250 @@
+"""The hospital's side of the aggregation in one job: keys in memory, the policy's floor, what may leave.
+
+``AggregationSession`` is a component of the job's client configuration; the job says what it wants of the aggregation
+and the hospital's policy says what is the least. The filters of the hospital's ``local/privacy.json`` and the
+ceremony's executor find it through the engine, and accept exactly this class. A job without it can send nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+from nvflare.apis.workspace import Workspace
+
+from client_plugin.config import NodeConfig
+from client_plugin.metrics import instruments as metrics
+from client_plugin.metrics.labels import SealingStep
+from secure_aggregation.ceremony import Settings
+from secure_aggregation.errors import ProtocolError, Reason
+from secure_aggregation.identity import Authority, Credentials
+from secure_aggregation.layout import Layout
+from secure_aggregation.parameters import Encryption
+from secure_aggregation.site import Instruction, Site
+
+PAYLOAD = "fedpacs"
+"""Key of the one array in a Shareable."""
+HEADER_METRICS = "fedpacs.metrics"
+HEADER_REASON = "fedpacs.reason"
+HEADER_CONTRIBUTORS = "fedpacs.contributors"
+
+log = logging.getLogger(__name__)
+Wire = npt.NDArray[np.uint8]
+
+
+class NotSentError(RuntimeError):
+    """A protection could not do its work, so nothing is sent."""
+
+
+def payload_of(shareable: Shareable) -> Wire | None:
+    """The protocol message in a Shareable, or None when it has none.
+
+    Raises
+    ------
+    ProtocolError
+        ``malformed``: something else is under the key, or beside it.
+    """
+    content = {key: value for key, value in shareable.items() if not key.startswith("__")}
+    if not content:
+        return None
+    payload = content.pop(PAYLOAD, None)
+    if content or not isinstance(payload, np.ndarray) or payload.dtype != np.uint8 or payload.ndim != 1:
+        raise ProtocolError(Reason.MALFORMED, "the server's message is not one array of bytes")
+    return payload
+
+
+class AggregationSession(FLComponent):
+    """One job's aggregation at one site.
+
+    Parameters
+    ----------
+    encryption
+        ``he+masks``, ``he`` or ``masks``.
+    bits
+        Precision of a value: 16, 21 or 24.
+    clip
+        Bound on the absolute value of an update's elements; larger ones are clipped and counted.
+    max_weight
+        Bound on a site's weight; precision is best when it is not much above the largest weight.
+    min_sites
+        Sites that must take part, and whose updates must be in a sum, before this site sends or opens anything.
+    """
+
+    def __init__(
+        self,
+        encryption: str = "he+masks",
+        bits: int = 24,
+        clip: float = 1.0,
+        max_weight: float = 65536.0,
+        min_sites: int = 3,
+    ) -> None:
+        super().__init__()
+        self.settings = Settings(Encryption(encryption), int(bits), float(clip), float(max_weight), int(min_sites))
+        self.share_metrics: frozenset[str] = frozenset()
+        self._site: Site | None = None
+        self._layout: Layout | None = None
+        self._released: list[Wire] = []
+        self._sealed: tuple[Shareable, dict[str, Any], dict[str, Any]] | None = None
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Start and end with the run; look at what the last filter left over."""
+        if event_type == EventType.START_RUN:
+            self._start(fl_ctx)
+        elif event_type == EventType.END_RUN:
+            self._end()
+        elif event_type == EventType.AFTER_TASK_RESULT_FILTER:
+            self._check_result(fl_ctx.get_prop(FLContextKey.TASK_RESULT))
+
+    def declare_layout(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Say which tensors this job trains, at START_RUN: sites compare them before anything is trained, and a site
+        that misses a round can open its sum."""
+        self._layout = Layout.declare(shapes)
+        if self._site is not None:
+            self._site.declare_layout(self._layout)
+
+    @property
+    def site(self) -> Site:
+        """The protocol's state machine.
+
+        Raises
+        ------
+        NotSentError
+            The session could not start.
+        """
+        if self._site is None:
+            raise NotSentError("the aggregation session is not running; its log of the job's start names the cause")
+        return self._site
+
+    def begin(self, payload: Wire) -> Instruction:
+        """Open a round's message, measured."""
+        try:
+            instruction = self.site.begin(payload)
+        except ProtocolError:
+            metrics.SEALING_FAILURES.inc(SealingStep.OPEN)
+            raise
+        if instruction.opened is not None:
+            metrics.SEALING_SECONDS.observe(SealingStep.OPEN, self._seconds("open") + self._seconds("decode"))
+            metrics.SEALING_BYTES.inc(SealingStep.DOWNLOAD, payload.size)
+            if self.settings.encryption.he:
+                metrics.NOISE_BUDGET.set(instruction.opened.noise_budget)
+        return instruction
+
+    def seal(self, tensors: dict[str, npt.NDArray[np.generic]], weight: float) -> Wire:
+        """Make the round's update, measured."""
+        try:
+            wire = self.site.seal(tensors, weight)
+        except ProtocolError:
+            metrics.SEALING_FAILURES.inc(SealingStep.ENCRYPT)
+            raise
+        for step in (SealingStep.ENCODE, SealingStep.ENCRYPT, SealingStep.SERIALIZE):
+            metrics.SEALING_SECONDS.observe(step, self._seconds(step.value))
+        metrics.SEALING_BYTES.inc(SealingStep.UPLOAD, wire.size)
+        if self.site.timings.clipped_values:
+            log.warning("%d values of the update were clipped", self.site.timings.clipped_values)
+        return wire
+
+    def release(self, payload: Wire) -> Shareable:
+        """Let one message of the ceremony pass the filter, once."""
+        self._released = [payload]
+        return Shareable({PAYLOAD: payload})
+
+    def take_released(self, payload: Any) -> bool:
+        """Whether ``payload`` is the very message that was released; it is used up by the question."""
+        released, self._released = self._released, []
+        return any(payload is one for one in released)
+
+    def sealed(self, result: Shareable) -> Shareable:
+        """Remember what the site's filter let pass."""
+        content = {key: value for key, value in result.items() if key != ReservedHeaderKey.HEADERS}
+        self._sealed = result, content, copy.deepcopy(result[ReservedHeaderKey.HEADERS])
+        return result
+
+    def _seconds(self, step: str) -> float:
+        return self.site.timings.seconds.get(step, 0.0)
+
+    def _start(self, fl_ctx: FLContext) -> None:
+        workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+        try:
+            self._site = self._build(workspace, fl_ctx.get_identity_name(), fl_ctx.get_job_id())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the session stays shut
+            # NVFlare swallows what an event handler raises; every task of the job will fail instead.
+            log.error("the aggregation session does not start: %s", error)  # noqa: TRY400 - no traceback with paths
+        else:
+            log.info("aggregation '%s', %d bits", self.settings.encryption.value, self.settings.bits)
+
+    def _build(self, workspace: Workspace, name: str, job: str) -> Site:
+        policy = NodeConfig.load(Path(workspace.get_root_dir())).governance
+        wanted = self.settings
+        if wanted.encryption.value not in policy.encryption:
+            raise NotSentError(f"encryption '{wanted.encryption.value}' is not one of this site's: {policy.encryption}")
+        if wanted.bits < policy.min_bits:
+            raise NotSentError(f"{wanted.bits} bits, and this site's least is {policy.min_bits}")
+        if wanted.min_sites < policy.min_sites:
+            raise NotSentError(f"min_sites is {wanted.min_sites}, and this site's least is {policy.min_sites}")
+        self.share_metrics = frozenset(policy.share_metrics)
+        startup = Path(workspace.get_startup_kit_dir())
+        site = Site(
+            name,
+            job,
+            wanted,
+            Credentials((startup / "client.crt").read_bytes(), (startup / "client.key").read_bytes()),
+            Authority((startup / "rootCA.pem").read_bytes(), _server_names(startup / "fed_client.json")),
+        )
+        if self._layout is not None:
+            site.declare_layout(self._layout)
+        return site
+
+    def _end(self) -> None:
+        if self._site is not None:
+            self._site.destroy()
+        self._site = None
+
+    def _check_result(self, result: Any) -> None:
+        """A job's own result filters run after the hospital's. None of them may change what the hospital let pass."""
+        if not isinstance(result, Shareable):
+            return  # NVFlare sends an error instead
+        if self._sealed is not None:
+            sealed, content, headers = self._sealed
+            same = {key: value for key, value in result.items() if key != ReservedHeaderKey.HEADERS}
+            unchanged = same.keys() == content.keys() and all(same[key] is content[key] for key in content)
+            if result is sealed and unchanged and result[ReservedHeaderKey.HEADERS] == headers:
+                return
+        log.error("a filter of the job replaced the sealed result: it is emptied")
+        result.clear()
+        result.set_return_code(ReturnCode.TASK_RESULT_FILTER_ERROR)
+
+
+def session_of(fl_ctx: FLContext) -> AggregationSession:
+    """The job's session.
+
+    Raises
+    ------
+    NotSentError
+        The job has none, several, or one of a derived class.
+    """
+    components = fl_ctx.get_engine().get_all_components()
+    found = [c for c in components.values() if isinstance(c, AggregationSession)]
+    if len(found) != 1 or type(found[0]) is not AggregationSession:
+        raise NotSentError("the job needs exactly one component client_plugin.privacy.session.AggregationSession")
+    return found[0]
+
+
+def _server_names(path: Path) -> frozenset[str]:
+    """Names that the kit knows as servers: their certificates are from the same authority as the sites'."""
+    servers = json.loads(path.read_text(encoding="utf-8")).get("servers", [])
+    names = {str(server.get("identity", "")) for server in servers} - {""}
+    if not names:
+        raise NotSentError(
+            f"{path.name} names no server identity: a server could pass for a site; provision the kit again"
+        )
+    return frozenset(names)

@@ -1,0 +1,164 @@
+"""A provisioned consortium of real NVFlare processes, for tests: kits, ports of its own, start, submit, stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+from nvflare.lighter.entity import Project
+from nvflare.lighter.impl.cert import CertBuilder
+from nvflare.lighter.impl.signature import SignatureBuilder
+from nvflare.lighter.impl.static_file import StaticFileBuilder
+from nvflare.lighter.impl.workspace import WorkspaceBuilder
+from nvflare.lighter.provisioner import Provisioner
+
+ROOT = Path(__file__).parents[2]
+ADMIN = "lead@consortium.example"
+PRIVACY = {
+    "scopes": [
+        {
+            "name": "hospital",
+            "properties": {},
+            "task_data_filters": [
+                {"path": "client_plugin.privacy.filters.OpenAggregate", "direction": "in", "args": {}}
+            ],
+            "task_result_filters": [
+                {"path": "client_plugin.privacy.filters.SealUpdate", "direction": "out", "args": {}}
+            ],
+        }
+    ],
+    "default_scope": "hospital",
+}
+CLIENT_CLASSES = [
+    "client_plugin.privacy.ceremony.CeremonyExecutor",
+    "client_plugin.privacy.session.AggregationSession",
+    "tests.federation.",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@dataclass
+class Consortium:
+    """Kits below ``folder`` and the processes started from them."""
+
+    folder: Path
+    sites: tuple[str, ...]
+    governance: dict[str, Any] = field(default_factory=lambda: {"min_sites": 2, "share_metrics": ["loss"]})
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    session: Session | None = None
+
+    def provision(self) -> None:
+        project = Project("consortium", "test", props={"api_version": 3, "name": "consortium"})
+        port = free_port()
+        project.set_server("localhost", "consortium", {"fed_learn_port": port, "admin_port": port})
+        for site in self.sites:
+            project.add_client(site, "hospitals", {})
+        project.add_admin(ADMIN, "consortium", {"role": "project_admin"})
+        Provisioner(
+            str(self.folder),
+            [
+                WorkspaceBuilder(template_file=["master_template.yml"]),
+                StaticFileBuilder(config_folder="config", scheme="grpc"),
+                CertBuilder(),
+                SignatureBuilder(),
+            ],
+        ).provision(project)
+        for site in self.sites:
+            local = self.kit(site) / "local"
+            self._resources(local, CLIENT_CLASSES)
+            (local / "privacy.json").write_text(json.dumps(PRIVACY))
+            (local / "fedpacs.yaml").write_text(yaml.safe_dump({"site": site, "governance": self.governance}))
+        self._resources(self.kit("localhost") / "local", ["server_config.", "tests.federation."])
+
+    def kit(self, participant: str) -> Path:
+        return self.folder / "consortium" / "prod_00" / participant
+
+    def _resources(self, local: Path, classes: list[str]) -> None:
+        text = (local / "resources.json.default").read_text().replace("/tmp/nvflare", str(self.folder))
+        resources = json.loads(text)
+        resources["class_allow_list"] = classes
+        resources["allow_log_streaming"] = False
+        (local / "resources.json").write_text(json.dumps(resources))
+
+    def start(self) -> None:
+        for participant in ("localhost", *self.sites):
+            self.start_one(participant)
+        self.session = new_secure_session(ADMIN, str(self.kit(ADMIN)), timeout=60.0)
+        deadline = time.monotonic() + 60
+        while len(self.session.get_system_info().client_info) < len(self.sites):
+            assert time.monotonic() < deadline, "the clients have not registered"
+            time.sleep(0.5)
+
+    def start_one(self, participant: str) -> None:
+        kit = self.kit(participant)
+        server = participant == "localhost"
+        module = (
+            "nvflare.private.fed.app.server.server_train" if server else "nvflare.private.fed.app.client.client_train"
+        )
+        config = ["-s", "fed_server.json"] if server else ["-s", "fed_client.json"]
+        settings = ["--set", "secure_train=true", "config_folder=config"]
+        settings += [] if server else [f"uid={participant}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        log = (self.folder / f"{participant}.log").open("ab")
+        self.processes[participant] = subprocess.Popen(
+            [sys.executable, "-u", "-m", module, "-m", str(kit), *config, *settings],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            cwd=kit,
+        )
+
+    def stop(self) -> None:
+        if self.session is not None:
+            self.session.close()
+        for process in self.processes.values():
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in self.processes.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(15)
+
+    def submit(self, server: dict[str, Any], client: dict[str, Any], name: str = "sum") -> str:
+        """Submit a job; the answer is its id."""
+        job = self.folder / f"job-{name}-{time.monotonic_ns()}"
+        config = job / "app" / "config"
+        config.mkdir(parents=True)
+        (job / "meta.json").write_text(
+            json.dumps({"name": name, "resource_spec": {}, "min_clients": 1, "deploy_map": {"app": ["@ALL"]}})
+        )
+        (config / "config_fed_server.json").write_text(json.dumps(server))
+        (config / "config_fed_client.json").write_text(json.dumps(client))
+        assert self.session is not None
+        return str(self.session.submit_job(str(job)))
+
+    def wait(self, job: str, timeout: float = 180.0) -> str:
+        """Wait for the job's end; the answer is its status."""
+        assert self.session is not None
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            status = str(self.session.get_job_meta(job)["status"])
+            if status.startswith("FINISHED"):
+                return status
+            time.sleep(0.5)
+        raise TimeoutError(f"job {job} has not ended")
+
+    def log(self, participant: str) -> str:
+        return (self.folder / f"{participant}.log").read_text(errors="replace")

@@ -1,0 +1,138 @@
+"""Encrypted aggregation through provisioned kits and real NVFlare processes, and a tiny executor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.federation.consortium import Consortium
+from tests.federation.numpy_executor import SHAPES, update, weight
+
+pytestmark = pytest.mark.federation
+
+SITES = ("hospital-a", "hospital-b", "hospital-c")
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]:
+    one = Consortium(tmp_path_factory.mktemp("consortium"), SITES)
+    one.provision()
+    try:
+        one.start()
+        yield one
+    finally:
+        one.stop()
+
+
+def job(
+    encryption: str = "he", executor: dict[str, Any] | None = None, server: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Server's and client's configuration."""
+    common = {"encryption": encryption, "bits": 24, "clip": 1.0, "max_weight": 1024, "min_sites": 2}
+    return (
+        {
+            "format_version": 2,
+            "server": {"task_request_interval": 0.2},
+            "task_data_filters": [],
+            "task_result_filters": [],
+            "components": [],
+            "workflows": [
+                {
+                    "id": "fedavg",
+                    "path": "server_config.workflow.EncryptedFedAvg",
+                    "args": {"num_rounds": ROUNDS, **common, **(server or {})},
+                }
+            ],
+        },
+        {
+            "format_version": 2,
+            "task_data_filters": [],
+            "task_result_filters": [],
+            "components": [
+                {"id": "aggregation", "path": "client_plugin.privacy.session.AggregationSession", "args": common}
+            ],
+            "executors": [
+                {
+                    "tasks": ["fedpacs_*"],
+                    "executor": {"path": "client_plugin.privacy.ceremony.CeremonyExecutor", "args": {}},
+                },
+                {
+                    "tasks": ["train", "finish"],
+                    "executor": {"path": "tests.federation.numpy_executor.NumpyExecutor", "args": executor or {}},
+                },
+            ],
+        },
+    )
+
+
+def rounds(consortium: Consortium, job_id: str) -> dict[str, Any]:
+    """What the server wrote down, from wherever NVFlare has put the job's workspace by now."""
+    assert consortium.session is not None
+    place = consortium.session.download_job_result(job_id)
+    (found,) = Path(place).rglob("rounds.json")
+    result: dict[str, Any] = json.loads(found.read_text())
+    return result
+
+
+def got(consortium: Consortium, site: str, job_id: str) -> list[dict[str, Any]]:
+    path = consortium.kit(site) / job_id / "got.json"
+    result: list[dict[str, Any]] = json.loads(path.read_text())
+    return result
+
+
+def expected(sites: tuple[str, ...], step: int) -> dict[str, Any]:
+    weights = [weight(site) for site in sites]
+    return {
+        name: np.average([update(site, step)[name] for site in sites], axis=0, weights=weights).ravel()
+        for name in SHAPES
+    }
+
+
+def test_three_hospitals_get_the_weighted_mean_of_every_round(consortium: Consortium) -> None:
+    job_id = consortium.submit(*job())
+    assert consortium.wait(job_id) == "FINISHED:COMPLETED"
+    for site in SITES:
+        answers = got(consortium, site, job_id)
+        assert [answer["step"] for answer in answers] == [1, 2]
+        for step, answer in enumerate(answers):
+            for name, values in expected(SITES, step).items():
+                assert np.abs(np.array(answer["mean"][name]) - values).max() < 1e-6
+    progress = rounds(consortium, job_id)
+    assert progress["phase"] == "finished"
+    assert progress["sites"] == list(SITES)
+    for one in progress["rounds"]:
+        assert one["contributors"] == list(SITES)
+        # The policy of these hospitals lets the loss leave and nothing else.
+        assert all(answer["metrics"] == {"loss": 1.5} for answer in one["sites"].values())
+    assert all(progress["finish"][site]["metrics"] == {"loss": 0.25} for site in SITES)
+
+
+def test_what_is_not_sealed_does_not_leave(consortium: Consortium) -> None:
+    ways = ["raw", "weights", "forge", "nan", "error"]
+    job_id = consortium.submit(*job(executor={"misbehave": {"hospital-b": ways}}, server={"num_rounds": len(ways)}))
+    assert consortium.wait(job_id) == "FINISHED:COMPLETED"
+    progress = rounds(consortium, job_id)
+    assert len(progress["rounds"]) == len(ways)
+    for step, one in enumerate(progress["rounds"]):
+        assert one["contributors"] == ["hospital-a", "hospital-c"]
+        assert one["sites"]["hospital-b"]["bytes_up"] == 0
+        assert one["sites"]["hospital-b"]["refused"]
+        # It still opens what the others sent.
+        answer = got(consortium, "hospital-b", job_id)[step]
+        for name, values in expected(("hospital-a", "hospital-c"), step).items():
+            assert np.abs(np.array(answer["mean"][name]) - values).max() < 1e-6
+
+
+def test_a_job_that_loses_a_required_site_does_not_finish(consortium: Consortium) -> None:
+    wanted = job(executor={"misbehave": {"hospital-b": ["nan"]}}, server={"required_sites": ["hospital-b"]})
+    job_id = consortium.submit(*wanted)
+    assert consortium.wait(job_id) not in ("FINISHED:COMPLETED", "FINISHED:OK")
+    progress = rounds(consortium, job_id)
+    assert progress["phase"] == "failed"
+    assert "hospital-b" in progress["error"]
