@@ -6,21 +6,26 @@ what a crash left: it is written again when the instance is processed again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import secrets
 import shutil
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.instance import ArchivedInstance, InstanceRow, NotArchivable
-from client_plugin.archive.keys import KEY_SIZE, SiteKeys, sync_folder
+from client_plugin.archive.keys import KEY_SIZE, SiteKeys, key_lock, sync_folder
 from client_plugin.archive.received import ReceivedRow
 from client_plugin.archive.sealing import SealedReader, SealedWriter, seal, unseal
 from client_plugin.archive.studies import PatientForgotten
 from client_plugin.config import NodeConfig
 
 SUFFIX = ".sealed"
+_SETTLED = 3600.0  # seconds without a write after which a half-written file has no writer any more
 
 
 class NotInArchive(LookupError):  # noqa: N818 - it is the instance that is described
@@ -45,17 +50,25 @@ class Archive:
         self._objects = objects
         self._wrapping_key = wrapping_key
         self._data_keys: dict[str, bytes] = {}
+        self._parts = objects / ".parts"
+        self._held = ExitStack()
 
     @classmethod
     def open(cls, config: NodeConfig, keys: SiteKeys | None = None) -> Archive:
-        """The archive of a node, made on first use."""
-        keys = keys or SiteKeys.open(config)
-        config.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(config.objects, Catalogue.open(config.catalogue_url), keys.derive("wrap"))
+        """The archive of a node, made on first use. While it is open the site key is not replaced."""
+        with ExitStack() as stack:
+            stack.enter_context(key_lock(config, exclusive=False))
+            keys = keys or SiteKeys.open(config)
+            config.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
+            archive = cls(config.objects, Catalogue.open(config.catalogue_url), keys.derive("wrap"))
+            archive._held = stack.pop_all()
+        archive._sweep()
+        return archive
 
     def close(self) -> None:
         self._data_keys.clear()
         self.catalogue.close()
+        self._held.close()
 
     def add(self, dataset_bytes: bytes, meta: ArchivedInstance, received: ReceivedRow | None = None) -> bool:
         """Keep a de-identified instance; it survives a power cut when this returns.
@@ -111,7 +124,7 @@ class Archive:
         if found is None:
             raise NotInArchive(f"no instance {sop_instance_uid} in the archive: it was never here, or was forgotten")
         pseudonym, wrapped = found
-        key = unseal(wrapped, self._wrapping_key, _key_context(pseudonym))
+        key = unseal(wrapped, self._wrapping_key, key_context(pseudonym))
         try:
             raw = self._path(pseudonym, sop_instance_uid).open("rb")
         except FileNotFoundError:
@@ -138,6 +151,15 @@ class Archive:
             sync_folder(self._objects)
         return spool_names
 
+    def _sweep(self) -> None:
+        """Delete what writers that died have left half-written."""
+        if self._parts.exists():
+            settled = time.time() - _SETTLED
+            for part in self._parts.iterdir():
+                with contextlib.suppress(FileNotFoundError):  # its writer, or another sweep, was quicker
+                    if part.stat().st_mtime < settled:
+                        part.unlink()
+
     def _folder(self, pseudonym: str) -> Path:
         return self._objects / pseudonym
 
@@ -149,9 +171,9 @@ class Archive:
         if pseudonym not in self._data_keys:
             wrapped = self.catalogue.patient_key(pseudonym)
             if wrapped is None:
-                fresh = seal(os.urandom(KEY_SIZE), self._wrapping_key, _key_context(pseudonym))
+                fresh = seal(os.urandom(KEY_SIZE), self._wrapping_key, key_context(pseudonym))
                 wrapped = self.catalogue.add_patient(pseudonym, fresh)
-            self._data_keys[pseudonym] = unseal(wrapped, self._wrapping_key, _key_context(pseudonym))
+            self._data_keys[pseudonym] = unseal(wrapped, self._wrapping_key, key_context(pseudonym))
         return self._data_keys[pseudonym]
 
     def _write(self, path: Path, data: bytes, key: bytes, sop_instance_uid: str) -> None:
@@ -159,9 +181,10 @@ class Archive:
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(self._objects)
-        part = folder / f".{sop_instance_uid}.{os.getpid()}.part"
+        self._parts.mkdir(mode=0o700, exist_ok=True)
+        part = self._parts / secrets.token_hex(16)
         try:
-            with part.open("wb") as raw:
+            with part.open("xb") as raw:
                 _seal_into(raw, data, key, sop_instance_uid)
                 raw.flush()
                 os.fsync(raw.fileno())
@@ -178,7 +201,7 @@ def _seal_into(raw: BinaryIO, data: bytes, key: bytes, sop_instance_uid: str) ->
     writer.finish()
 
 
-def _key_context(pseudonym: str) -> bytes:
+def key_context(pseudonym: str) -> bytes:
     return b"patient key " + pseudonym.encode()
 
 

@@ -11,10 +11,12 @@ Who loses the site key or the wrapped root secret loses the archive: back both u
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -61,12 +63,13 @@ class SiteKeys:
         Raises
         ------
         KeyUnusable
-            The key file is readable by others or has a wrong length, the command fails, or the key does not open
-            this node's root secret.
+            The key file is readable by others or has a wrong length, the command fails, the key does not open this
+            node's root secret, one of them is missing while there is an archive, or a rotation was interrupted.
         """
-        command = config.archive.key_command
-        site = _ask(command) if command else _read_or_create(config.key_file)
-        return cls(site, _open_root(root_file(config), site))
+        if next_file(config.key_file).exists():
+            raise KeyUnusable("a rotation of the site key was interrupted: run it again before anything else")
+        site = site_key(config)
+        return cls(site, _open_root(config, site))
 
     def derive(self, purpose: Purpose) -> bytes:
         """The 32-byte key for one purpose (HKDF-SHA256); purposes never share a key.
@@ -88,7 +91,7 @@ def root_file(config: NodeConfig) -> Path:
     return config.root / "keys" / "root.sealed"
 
 
-def _ask(command: tuple[str, ...]) -> bytes:
+def ask(command: tuple[str, ...]) -> bytes:
     """The site key as a command prints it, in hexadecimal. Nothing it prints enters an error message."""
     try:
         done = subprocess.run(command, capture_output=True, timeout=_COMMAND_TIMEOUT, check=False)
@@ -105,13 +108,24 @@ def _ask(command: tuple[str, ...]) -> bytes:
     return key
 
 
-def _read_or_create(path: Path) -> bytes:
+def next_file(path: Path) -> Path:
+    """Where a rotation keeps what is to take the place of ``path``."""
+    return path.with_name(f"{path.name}.next")
+
+
+def site_key(config: NodeConfig) -> bytes:
+    """The site key alone; made if this is a new node."""
+    command, path = config.archive.key_command, config.key_file
+    if command:
+        return ask(command)
     if not path.exists():
+        if root_file(config).exists():
+            raise KeyUnusable(f"the site key {path} is missing: restore it from its backup")
         write_new(path, os.urandom(KEY_SIZE))
-    return _read_key_file(path)
+    return read_key_file(path)
 
 
-def _read_key_file(path: Path) -> bytes:
+def read_key_file(path: Path) -> bytes:
     """The site key in a file that nobody else may read."""
     with path.open("rb") as file:
         mode = os.fstat(file.fileno()).st_mode
@@ -123,14 +137,49 @@ def _read_key_file(path: Path) -> bytes:
     return key
 
 
-def _open_root(path: Path, site: bytes) -> bytes:
-    wrapping = SiteKeys(site, bytes(KEY_SIZE)).derive("wrap")
+def _open_root(config: NodeConfig, site: bytes) -> bytes:
+    path = root_file(config)
     if not path.exists():
-        write_new(path, seal(os.urandom(KEY_SIZE), wrapping, _ROOT_CONTEXT))
+        if any(config.objects.glob("[!.]*")):
+            raise KeyUnusable(f"{path} is missing: restore it, or every patient would get a second pseudonym")
+        write_new(path, wrap_root(os.urandom(KEY_SIZE), site))
+    for candidate in (path, next_file(path)):  # a rotation may have ended between its last two steps
+        if candidate.exists() and (root := open_root(candidate, site)) is not None:
+            return root
+    raise KeyUnusable(f"the site key does not open {path}: restore the key this node was set up with")
+
+
+def wrap_root(root: bytes, site: bytes) -> bytes:
+    """The root secret, wrapped by a site key."""
+    return seal(root, SiteKeys(site, root).derive("wrap"), _ROOT_CONTEXT)
+
+
+def open_root(path: Path, site: bytes) -> bytes | None:
+    """The root secret in ``path``; None if another site key wrapped it."""
     try:
-        return unseal(path.read_bytes(), wrapping, _ROOT_CONTEXT)
+        return unseal(path.read_bytes(), SiteKeys(site, bytes(KEY_SIZE)).derive("wrap"), _ROOT_CONTEXT)
     except SealBroken:
-        raise KeyUnusable(f"the site key does not open {path}: restore the key this node was set up with") from None
+        return None
+
+
+@contextlib.contextmanager
+def key_lock(config: NodeConfig, *, exclusive: bool) -> Iterator[None]:
+    """Hold the site key still (shared: everyone who uses it), or replace it (exclusive).
+
+    Raises
+    ------
+    KeyUnusable
+        It is being replaced, or, for ``exclusive``, in use.
+    """
+    path = root_file(config).with_name("lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            cure = "stop the node and its jobs first" if exclusive else "try again in a moment"
+            raise KeyUnusable(f"the site key is {'in use' if exclusive else 'being replaced'}: {cure}") from None
+        yield
 
 
 def write_new(path: Path, data: bytes) -> None:

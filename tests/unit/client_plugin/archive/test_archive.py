@@ -1,5 +1,6 @@
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +161,17 @@ def test_what_contradicts_the_archive_is_refused_and_leaves_nothing(
         archive.add(b"two", other)
     assert len(list(files(tmp_path / "objects"))) == 1
     assert archive.catalogue.counts()["studies"] == 1
+
+
+def test_half_written_files_of_dead_writers_are_deleted_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    config = NodeConfig(site="hospital-a", kit=tmp_path)
+    parts = config.objects / ".parts"
+    parts.mkdir(parents=True)
+    for name, age in (("dead", 7200), ("living", 0)):
+        (parts / name).write_bytes(b"half")
+        os.utime(parts / name, (time.time() - age,) * 2)
+    Archive.open(config).close()
+    assert [path.name for path in parts.iterdir()] == ["living"]
 
 
 def test_a_node_opens_its_archive_by_its_configuration(tmp_path: Path, part10: bytes) -> None:

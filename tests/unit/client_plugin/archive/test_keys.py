@@ -90,3 +90,22 @@ def test_each_purpose_has_its_own_key_and_only_wrap_follows_the_site_key() -> No
 
 def test_secrets_are_not_printed() -> None:
     assert "\\x" not in repr(SiteKeys(site=b"\xfe" * 32, root=b"\xfd" * 32))
+
+
+def test_a_lost_root_secret_is_not_replaced_behind_an_archive(tmp_path: Path) -> None:
+    config = node(tmp_path)
+    SiteKeys.open(config)
+    (config.objects / "P1").mkdir(parents=True)
+    root_file(config).unlink()
+    with pytest.raises(KeyUnusable, match="second pseudonym"):
+        SiteKeys.open(config)
+    assert not root_file(config).exists()
+
+
+def test_a_lost_key_file_is_not_replaced_by_a_useless_one(tmp_path: Path) -> None:
+    config = node(tmp_path)
+    SiteKeys.open(config)
+    config.key_file.unlink()
+    with pytest.raises(KeyUnusable, match="restore it"):
+        SiteKeys.open(config)
+    assert not config.key_file.exists()
