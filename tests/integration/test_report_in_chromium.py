@@ -75,6 +75,6 @@ def test_it_is_painted_and_fits_the_width(report: Path, tmp_path: Path, device: 
     # Nothing sticks out of the page: its outermost columns are margin all the way down.
     assert not painted[:, -6:].any()
     # The colours of the hospitals, the federation and a wrong answer reach the screen.
-    for color in ("#c14e00", "#007d5c", "#93398a", "#0063a6"):
+    for color in ("#c14e00", "#007d5c", "#641a5e", "#0063a6"):
         wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
         assert (np.abs(pixels - wanted).max(axis=2) < 12).sum() > 50, color
