@@ -115,7 +115,7 @@ class Evaluation(Record):
 
     classes: tuple[str, ...] = Field(min_length=2)
     models: tuple[ModelResult, ...] = Field(min_length=1)
-    crops: tuple[Crop, ...] = Field(default=(), exclude=True)
+    crops: tuple[Crop, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Evaluation:
@@ -217,13 +217,14 @@ class Network(Record):
 class ServerView(Record):
     """What the consortium's server had in its hands, and what was looked for there."""
 
-    scheme: str = Field(description="Protection in the standard's terms, for example 'BFV, n=4096, log q=109'")
+    scheme: str = Field(description="Protection in the standard's terms, for example 'BFV, n=4096, log q=72'")
     updates: Count = Field(description="Encrypted updates it added")
     bytes_received: Count
     bytes_sent: Count
     in_clear: tuple[str, ...] = Field(default=(), description="What it could read, one phrase each")
-    files_searched: Count = Field(default=0, description="Files of its workspace and job store searched for keys")
-    keys_found: Count = Field(default=0, description="Files in which a hospital's key was found")
+    searched_for: tuple[str, ...] = Field(default=(), description="What it must not have, one phrase each")
+    files_searched: Count = Field(default=0, description="Files of its workspace and job store that were searched")
+    secrets_found: Count = Field(default=0, description="Places in which something of it was found")
 
 
 class Address(Record):
@@ -300,7 +301,7 @@ class DemoResult(Evaluation):
     def save(self, folder: Path) -> Path:
         """Write ``result.json`` and ``crops.json`` into ``folder``; return the path of the first."""
         target = folder / RESULT_FILE
-        target.write_text(_readable(self.model_dump(mode="json")), encoding="utf-8")
+        target.write_text(_readable(self.model_dump(mode="json", exclude={"crops"})), encoding="utf-8")
         crops = [crop.model_dump(mode="json") for crop in self.crops]
         (folder / CROPS_FILE).write_text(json.dumps(crops, indent=1) + "\n", encoding="utf-8")
         return target

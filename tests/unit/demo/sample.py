@@ -167,13 +167,14 @@ def make_result(*, rounds: int = 12, federation: float = 0.55, missing: tuple[st
             for r in range(1, rounds + 1)
         ),
         server=ServerView(
-            scheme="BFV, n=4096, log q=109",
+            scheme="BFV, n=4096, log q=72",
             updates=36,
             bytes_received=36 * 131_072,
             bytes_sent=36 * 262_144,
             in_clear=("site names and certificates", "size and time of each message", "training loss"),
             files_searched=214,
-            keys_found=0,
+            searched_for=("the model's weights", "the hospitals' keys"),
+            secrets_found=0,
         ),
         metrics=(
             Address(name="hospital-a", url="http://127.0.0.1:9464/metrics"),

@@ -94,6 +94,12 @@ def test_the_file_holds_the_derived_figures_and_no_images(tmp_path: Path) -> Non
     assert len(json.loads((tmp_path / CROPS_FILE).read_text())) == len(result.crops)
 
 
+def test_an_evaluation_goes_from_one_process_to_another_with_its_crops() -> None:
+    result = make_result()
+    evaluation = Evaluation(classes=result.classes, models=result.models, crops=result.crops)
+    assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
+
+
 def test_a_row_of_a_matrix_is_one_line(tmp_path: Path) -> None:
     result = make_result()
     row = ", ".join(map(str, result.models[0].scores[0].confusion[0]))

@@ -144,11 +144,11 @@ def test_a_round_nobody_contributed_to_is_shown() -> None:
     assert page.words.count("did not contribute") == 3
 
 
-def test_a_key_found_at_the_server_is_said_aloud() -> None:
+def test_a_secret_found_at_the_server_is_said_aloud() -> None:
     result = make_result()
-    leaky = result.model_copy(update={"server": result.server.model_copy(update={"keys_found": 1})})
-    assert "1 file had one." in Page(render(leaky)).words
-    assert "none was found" in Page(render(result)).words
+    leaky = result.model_copy(update={"server": result.server.model_copy(update={"secrets_found": 1})})
+    assert "hospitals' keys: found in 1 place." in Page(render(leaky)).words
+    assert "nothing was found" in Page(render(result)).words
 
 
 def test_names_from_outside_cannot_become_markup() -> None:
