@@ -92,6 +92,11 @@ ROLES = (
 class ProcessTree:
     """CPU, memory, files and number of this process and its descendants, by role."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[tuple[int, float], tuple[str, float]] = {}
+        self._ended: dict[str, float] = defaultdict(float)
+
     def collect(self) -> Iterator[Metric]:
         count = GaugeMetricFamily("fedpacs_processes", "Processes that run now", labels=["role"])
         memory = GaugeMetricFamily(
@@ -99,25 +104,42 @@ class ProcessTree:
         )
         files = GaugeMetricFamily("fedpacs_process_open_fds", "Open files and sockets, all of a role", labels=["role"])
         cpu = CounterMetricFamily(
-            "fedpacs_process_cpu_seconds", "CPU time of the running processes of a role", labels=["role"]
+            "fedpacs_process_cpu_seconds",
+            "CPU time of the processes of a role, those that ended as they were last seen",
+            labels=["role"],
         )
-        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+        running: dict[tuple[int, float], tuple[str, float]] = {}
         parent = psutil.Process()
         for process in (parent, *parent.children(recursive=True)):
             try:
                 with process.oneshot():
                     role = "parent" if process.pid == parent.pid else role_of(process.cmdline())
                     times = process.cpu_times()
-                    used = (1.0, float(process.memory_info().rss), float(process.num_fds()), times.user + times.system)
+                    used = (1.0, float(process.memory_info().rss), float(process.num_fds()))
+                    running[process.pid, process.create_time()] = role, times.user + times.system
             except psutil.Error:
                 continue  # it ended while we looked
             totals[role] = [a + b for a, b in zip(totals[role], used, strict=True)]
-        for role, (number, rss, fds, seconds) in sorted(totals.items()):
+        for role, (number, rss, fds) in sorted(totals.items()):
             count.add_metric([role], number)
             memory.add_metric([role], rss)
             files.add_metric([role], fds)
+        for role, seconds in sorted(self._cpu(running).items()):
             cpu.add_metric([role], seconds)
         yield from (count, memory, files, cpu)
+
+    def _cpu(self, running: dict[tuple[int, float], tuple[str, float]]) -> dict[str, float]:
+        """Seconds by role that only go up: a counter must not fall when a process ends."""
+        with self._lock:
+            for process, (role, seconds) in self._running.items():
+                if process not in running:
+                    self._ended[role] += seconds
+            self._running = running
+            total: dict[str, float] = defaultdict(float, self._ended)
+            for role, seconds in running.values():
+                total[role] += seconds
+            return total
 
 
 def role_of(command_line: list[str]) -> str:

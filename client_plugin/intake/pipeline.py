@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from enum import StrEnum
 from io import BytesIO
 
@@ -72,6 +73,8 @@ class Pipeline:
                 deidentified = self._deidentifier.apply(dataset)
         except Quarantine as refused:
             raise _SetAside(refused.reason) from None
+        for done, times in Counter(action.done for action in deidentified.record).items():
+            metrics.DEIDENTIFICATION_ACTIONS.inc(done, times)
         try:
             meta = ArchivedInstance.from_dataset(deidentified.dataset, deidentified.pseudonym)
         except NotArchivable:

@@ -9,13 +9,19 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
 
+from client_plugin.archive.received import CatalogueReason
 from client_plugin.config import ConfigError, MetricsConfig, NodeConfig
+from client_plugin.intake import deidentify
+from client_plugin.intake.reasons import IntakeReason
 from client_plugin.metrics import instruments
 from client_plugin.metrics.facts import CatalogueView, FactsCollector
 from observability.exposition import Access, Collector, Endpoint, EndpointError
 from observability.instruments import registry
 from observability.processes import ProcessTree, SharedFigures
 from observability.setup import folder
+
+COLLECTORS = ("counted", "facts", "processes", "build")
+"""Names of the parts of a scrape, in their order."""
 
 
 class MetricsServer:
@@ -57,13 +63,12 @@ class MetricsServer:
             The port is in use, or a file that ``config.metrics`` names cannot be used.
         """
         instruments.start()
+        for reasons in (IntakeReason, CatalogueReason, deidentify.Reason):
+            instruments.QUARANTINED.start(reasons)
+        instruments.DEIDENTIFICATION_ACTIONS.start(deidentify.Done)
         metrics = self._config.metrics
-        collectors: dict[str, Collector] = {
-            "counted": counted(self._config.root),
-            "facts": self._facts,
-            "processes": ProcessTree(),
-            "build": Build(),
-        }
+        parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, ProcessTree(), Build())
+        collectors = dict(zip(COLLECTORS, parts, strict=True))
         endpoint = Endpoint(metrics.host, metrics.port, collectors, access(self._config, metrics))
         try:
             endpoint.start()
@@ -113,14 +118,12 @@ def counted(storage: Path) -> Collector:
 class Build:
     """Which versions run here."""
 
+    def __init__(self) -> None:
+        parts = ("fedpacs", "nvflare", "monai", "pynetdicom", "pydicom")
+        self._versions = {name: _version(name) for name in parts} | {"python": platform.python_version()}
+
     def collect(self) -> Iterable[Metric]:
-        info = InfoMetricFamily("fedpacs_build", "Versions of the node and of what it is built on")
-        info.add_metric(
-            [],
-            {name: _version(name) for name in ("fedpacs", "nvflare", "monai", "pynetdicom", "pydicom")}
-            | {"python": platform.python_version()},
-        )
-        yield info
+        yield InfoMetricFamily("fedpacs_build", "Versions of the node and of what it is built on", self._versions)
 
 
 def _version(distribution: str) -> str:

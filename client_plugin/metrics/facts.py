@@ -77,17 +77,13 @@ def read_facts(config: NodeConfig, catalogue: CatalogueView | None = None) -> Fa
         at=time.time(),
         free_bytes=usage.free,
         total_bytes=usage.total,
-        catalogue_bytes=_size(root / "catalogue.sqlite"),
+        catalogue_bytes=sum(file.stat().st_size for file in root.glob("catalogue.sqlite*")),
         waiting=waiting,
         oldest=oldest.timestamp() if oldest else None,
         counts=catalogue.counts() if catalogue else {},
         certificates={name: when for name, when in expiries.items() if when is not None},
         site_key=config.key_file.stat().st_mtime if config.key_file.exists() else None,
     )
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
 
 
 class FactsCollector:

@@ -75,7 +75,12 @@ class Monitoring:
 
 
 def start_monitoring(
-    workspace: Path, targets: Sequence[Target], *, interval: str = "5s", webhook: str | None = None
+    workspace: Path,
+    targets: Sequence[Target],
+    *,
+    interval: str = "5s",
+    webhook: str | None = None,
+    rules: Sequence[Path] = RULES,
 ) -> Monitoring:
     """Start both on free ports of the loopback interface and wait until they answer.
 
@@ -89,6 +94,8 @@ def start_monitoring(
         How often to scrape and to evaluate the rules.
     webhook
         URL that gets the alerts; without it they are shown on Alertmanager's page only.
+    rules
+        Rule files; ours by default.
 
     Raises
     ------
@@ -99,7 +106,7 @@ def start_monitoring(
     workspace.mkdir(parents=True, exist_ok=True)
     ports = free_ports(2)
     addresses = {"prometheus": f"127.0.0.1:{ports[0]}", "alertmanager": f"127.0.0.1:{ports[1]}"}
-    _write(workspace / "prometheus.yml", prometheus_config(targets, addresses["alertmanager"], interval))
+    _write(workspace / "prometheus.yml", prometheus_config(targets, addresses["alertmanager"], interval, rules))
     _write(workspace / "alertmanager.yml", alertmanager_config(webhook))
     commands = {
         "alertmanager": [
@@ -142,7 +149,9 @@ def find(names: Sequence[str]) -> str:
     )
 
 
-def prometheus_config(targets: Sequence[Target], alertmanager: str, interval: str) -> dict[str, Any]:
+def prometheus_config(
+    targets: Sequence[Target], alertmanager: str, interval: str, rules: Sequence[Path] = RULES
+) -> dict[str, Any]:
     """The hospital's ``prometheus.yml`` with these targets, one job for the nodes and one for the server."""
     jobs: dict[str, list[dict[str, Any]]] = {}
     for target in targets:
@@ -150,7 +159,7 @@ def prometheus_config(targets: Sequence[Target], alertmanager: str, interval: st
         jobs.setdefault(target.job, []).append({"targets": [target.address], "labels": dict(labels)})
     return {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
-        "rule_files": [str(rules) for rules in RULES],
+        "rule_files": [str(file.resolve()) for file in rules],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
         "scrape_configs": [
             {"job_name": job, "sample_limit": 4000, "static_configs": entries} for job, entries in jobs.items()

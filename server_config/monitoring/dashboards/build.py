@@ -7,6 +7,7 @@ python -m server_config.monitoring.dashboards.build --check  # fail when a file 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -83,10 +84,11 @@ def build(dashboard: Dashboard) -> Any:
             .keep_time(True)
         )
     )
+    number = itertools.count(1)
     for row in dashboard.rows:
-        builder.with_row(builders.Row(row.title))
+        builder.with_row(builders.Row(row.title).id(next(number)))
         for panel in row.panels:
-            builder.with_panel(_panel(panel))
+            builder.with_panel(_panel(panel).id(next(number)))
     return builder.build()
 
 

@@ -21,9 +21,13 @@ WIRE = Row(
     (
         Panel(
             "Associations open",
-            "Now, over all listener processes. At dicom.max_associations a process further ones are rejected.",
+            "Open now, over all listener processes, and accepted a second. At dicom.max_associations a process further"
+            " ones are rejected.",
             "short",
-            (Query(f"sum by (site) (fedpacs_associations_open{{{NODE}}})", "{{site}}"),),
+            (
+                Query(f"sum by (site) (fedpacs_associations_open{{{NODE}}})", "open {{site}}"),
+                Query(rate("fedpacs_associations_accepted_total", "site"), "accepted a second {{site}}"),
+            ),
             "No association was opened since the listeners started.",
         ),
         Panel(
@@ -85,9 +89,12 @@ WIRE = Row(
         ),
         Panel(
             "Pulls",
-            "Studies that the node asked for, by the state they reached.",
+            "Studies that the node asked for, by the state they reached, and instances that came of it.",
             "short",
-            (Query(increase("fedpacs_pulls_total", "state"), "{{state}}"),),
+            (
+                Query(increase("fedpacs_pulls_total", "state"), "{{state}}"),
+                Query(increase("fedpacs_pulled_instances_total", "site"), "instances {{site}}"),
+            ),
             "No node has started to count.",
             "bars",
         ),
@@ -117,6 +124,13 @@ WORKERS = Row(
             "A second. quarantined: set aside with a reason; retried: failed and will be tried again.",
             "ops",
             (Query(rate("fedpacs_processed_instances_total", "outcome"), "{{outcome}}"),),
+            "No node has started to count.",
+        ),
+        Panel(
+            "Bytes archived",
+            "A second, as received.",
+            "Bps",
+            (Query(rate("fedpacs_processed_bytes_total", "site"), "{{site}}"),),
             "No node has started to count.",
         ),
         Panel(

@@ -110,9 +110,12 @@ WORK = Row(
         ),
         Panel(
             "Jobs",
-            "NVFlare jobs by the state they reached. refused: the site's policy said no; see its log.",
+            "NVFlare jobs by the state they reached, and running now. refused: the site's policy said no; see its log.",
             "short",
-            (Query(increase("fedpacs_jobs_total", "site, state"), "{{state}} {{site}}"),),
+            (
+                Query(increase("fedpacs_jobs_total", "site, state"), "{{state}} {{site}}"),
+                Query(f"fedpacs_jobs_running{{{NODE}}}", "running {{site}}"),
+            ),
             "The node has not counted a job yet.",
             "bars",
         ),

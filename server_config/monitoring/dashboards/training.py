@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server_config.monitoring.dashboards.panels import NODE, Dashboard, Panel, Query, Row, increase, mean, rate
+from server_config.monitoring.dashboards.panels import NODE, Dashboard, Panel, Query, Row, mean, rate
 
 NO_JOB = "No job runs at this site: these figures belong to a running job."
 
@@ -15,7 +15,15 @@ MODEL = Row(
             "short",
             (Query(f"fedpacs_round{{{NODE}}}", "{{site}}"),),
             NO_JOB,
-            "stat",
+            "stat", 6,
+        ),
+        Panel(
+            "Since the last contribution",
+            "Time since the site's last complete update left. Longer than a round: see UpdateNotSent.",
+            "s",
+            (Query(f"time() - fedpacs_last_contribution_timestamp_seconds{{{NODE}}}", "{{site}}"),),
+            NO_JOB,
+            "stat", 6,
         ),
         Panel(
             "Cohort",
@@ -26,15 +34,15 @@ MODEL = Row(
                 Query(f"fedpacs_cohort_images{{{NODE}}}", "images {{site}}"),
             ),
             NO_JOB,
-            "stat",
+            "stat", 6,
         ),
         Panel(
             "Jobs refused",
             "By the rule of the site's policy that refused them.",
             "short",
-            (Query(increase("fedpacs_jobs_refused_total", "reason"), "{{reason}}"),),
+            (Query(f"sum by (reason) (increase(fedpacs_jobs_refused_total{{{NODE}}}[$__range]))", "{{reason}}"),),
             "No job has been refused since the node started.",
-            "bars",
+            "stat", 6,
         ),
         Panel(
             "Training loss",
@@ -53,7 +61,7 @@ MODEL = Row(
             width=12,
         ),
     ),
-)
+)  # fmt: skip
 
 SPEED = Row(
     "Where does the time go?",

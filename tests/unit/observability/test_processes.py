@@ -111,3 +111,18 @@ def test_the_process_tree_has_roles(start) -> None:
     assert roles["other"] >= 1
     assert role_of(["python", "-m", "client_plugin.dicom.listener", "--kit", "k"]) == "listener"
     assert role_of(["python", "-m", "nvflare.private.fed.app.client.worker_process", "-m", "."]) == "job"
+
+
+def test_cpu_seconds_do_not_fall_when_a_process_ends(start) -> None:
+    tree = ProcessTree()
+
+    def seconds() -> float:
+        cpu = next(metric for metric in tree.collect() if metric.name == "fedpacs_process_cpu_seconds")
+        return next(sample.value for sample in cpu.samples if sample.labels["role"] == "other")
+
+    process = start(1)
+    with_it = seconds()
+    assert with_it > 0
+    process.kill()
+    process.wait()
+    assert seconds() >= with_it
