@@ -70,6 +70,11 @@ class Identifiers:
         """Whether a single word, already ``normal``, is one of them."""
         return word in self._words or word in self._pieces
 
+    def found_in_bytes(self, data: bytes) -> bool:
+        """Whether any of them, of four letters or digits at least, is spelled out in ``data``."""
+        lowered = data.lower()
+        return any(len(w) >= _SHORTEST_NUMBER and w.encode() in lowered for w in (*self._words, *self._pieces))
+
     def found_in(self, text: str) -> bool:
         """Whether any of them is in ``text``, as a word or, for a number, whatever stands between its digits."""
         words = _WORD.findall(normal(text))

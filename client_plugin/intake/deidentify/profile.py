@@ -50,12 +50,14 @@ class Op(enum.IntEnum):
     PIXELS = 15
     """Pixel data: the pixel stage has dealt with it."""
     CHARSET = 16
+    BULK = 18
+    """Samples and lookup tables: kept unless a known name is in the bytes."""
     CODE_VALUE = 17
     """Code Value, Coding Scheme Designator: kept if they look like codes."""
 
 
 #: Kept or not by what they say: looked at when all the names of the instance are known.
-TEXT_OPS = frozenset({Op.NUMBER, Op.CODE, Op.CODE_VALUE, Op.LABEL, Op.TEXT})
+TEXT_OPS = frozenset({Op.BULK, Op.NUMBER, Op.CODE, Op.CODE_VALUE, Op.LABEL, Op.TEXT})
 
 
 class Step(NamedTuple):
@@ -235,7 +237,9 @@ class Profile:
         if vr in _TEXT_VRS:
             op = Op.CODE_VALUE if tag in _CODE_VALUES else Op.LABEL if tag in _TECHNICAL else Op.TEXT
             return Step(op, rule, vrs, type_)
-        if vr in _BINARY_VRS or tag in _SAFE_BULK:
+        if tag in _SAFE_BULK or "OW" in vrs[1:]:
+            return Step(Op.BULK, rule, vrs, type_)
+        if vr in _BINARY_VRS:
             return Step(Op.KEEP, rule, vrs, type_)
         if vr in ("OB", "OW", "UN"):
             return Step(required(type_), Rule.BULK, vrs, type_)

@@ -18,7 +18,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from client_plugin.intake.deidentify import descriptors, header, private, standard, values
+from client_plugin.intake.deidentify import descriptors, header, pixels, private, standard, values
 from client_plugin.intake.deidentify.codes import Action, Done, Path, Rule
 from client_plugin.intake.deidentify.identifiers import Identifiers
 from client_plugin.intake.deidentify.keyed import Keyed
@@ -87,7 +87,7 @@ class Walk:
             elif step.vrs == ("SQ",):
                 elements[tag] = self._sequence(source[tag], step, path, charset)
             else:
-                self._element(raw, step, path, charset, elements)
+                self._element(raw, step, path, source, elements)
         if self._profile.retains_private:
             for creator in {BaseTag(private.creator_of(tag)) for tag in elements if tag.is_private}:
                 elements[creator] = source.get_item(creator)
@@ -153,11 +153,13 @@ class Walk:
                 made.append(kept)
         return DataElement(element.tag, "SQ", Sequence(made))
 
-    def _element(self, raw: RawDataElement, step: Step, path: Path, charset: Any, elements: dict[BaseTag, Any]) -> None:
+    def _element(
+        self, raw: RawDataElement, step: Step, path: Path, source: Dataset, elements: dict[BaseTag, Any]
+    ) -> None:
         op, value = step.op, raw.value or b""
         if op in TEXT_OPS and value:
             elements[raw.tag] = raw  # keeps its place
-            self._texts.append(_Text(elements, raw, step, path, charset))
+            self._texts.append(_Text(elements, raw, step, path, source.original_character_set))
             return
         if op in _DONE:
             self._without(elements, raw, step.op, step, path, step.rule)
@@ -166,7 +168,9 @@ class Walk:
         done, rule = Done.CLEANED, Rule.VR
         if op is Op.PATIENT:
             new, done, rule = self._patient.pseudonym.encode(), Done.REPLACED, step.rule
-        elif not value or op in (Op.KEEP, Op.PIXELS):
+        elif op is Op.PIXELS:
+            new, rule = pixels.trimmed(source, value, undefined_length=raw.length == 0xFFFFFFFF), Rule.PIXELS
+        elif not value or op is Op.KEEP:
             pass
         elif op is Op.UID:
             new, done, rule = self._uids(value), Done.REMAPPED, Rule.UID if step.rule is Rule.IOD else step.rule
@@ -220,6 +224,8 @@ class Walk:
     def _clean(self, text: _Text) -> bytes | None:
         """What stays of a text, in its encoded form."""
         op, value = text.step.op, text.raw.value or b""
+        if op is Op.BULK:
+            return None if self.known.found_in_bytes(value) else value
         if op is Op.NUMBER:
             return value if values.is_number(value) and not self._numbers_known(value) else None
         if op is Op.CODE and not values.is_code(value):
@@ -248,7 +254,7 @@ class Walk:
 
 
 def _why(step: Step) -> Rule:
-    return {Op.NUMBER: Rule.VR, Op.CODE: Rule.VR}.get(step.op, Rule.DESCRIPTOR)
+    return {Op.NUMBER: Rule.VR, Op.CODE: Rule.VR, Op.BULK: Rule.IDENTIFIER}.get(step.op, Rule.DESCRIPTOR)
 
 
 def _unlisted(tag: int) -> Rule:
