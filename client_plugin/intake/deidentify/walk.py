@@ -26,6 +26,7 @@ from client_plugin.intake.deidentify.patient import DATES, NAMES, NUMBERS, Patie
 from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step, required
 
 _CODE_VALUE = 0x00080100
+UNDEFINED_LENGTH = 0xFFFFFFFF
 _DONE = {Op.REMOVE: Done.REMOVED, Op.EMPTY: Done.EMPTIED, Op.DUMMY: Done.REPLACED}
 _NAMING = NAMES | NUMBERS | DATES
 _TEXT_VRS = frozenset(
@@ -169,7 +170,7 @@ class Walk:
         if op is Op.PATIENT:
             new, done, rule = self._patient.pseudonym.encode(), Done.REPLACED, step.rule
         elif op is Op.PIXELS:
-            new, rule = pixels.trimmed(source, value, undefined_length=raw.length == 0xFFFFFFFF), Rule.PIXELS
+            new, rule = pixels.trimmed(source, value, undefined_length=raw.length == UNDEFINED_LENGTH), Rule.PIXELS
         elif not value or op is Op.KEEP:
             pass
         elif op is Op.UID:
@@ -278,7 +279,8 @@ def _decoded(value: bytes, charset: Any) -> str:
 
 def _replaced(raw: RawDataElement, value: bytes, vr: str) -> RawDataElement:
     padded = values.pad(value, vr)
-    return raw._replace(value=padded, length=len(padded))
+    undefined = raw.length == UNDEFINED_LENGTH  # encapsulated pixel data stay so
+    return raw._replace(value=padded, length=UNDEFINED_LENGTH if undefined else len(padded))
 
 
 def _encoded(element: DataElement, source: Dataset) -> RawDataElement:
