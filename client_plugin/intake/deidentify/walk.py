@@ -286,8 +286,12 @@ def _replaced(raw: RawDataElement, value: bytes, vr: str) -> RawDataElement:
 def _encoded(element: DataElement, source: Dataset) -> RawDataElement:
     """An element that something has decoded, in its encoded form again."""
     implicit, little = source.original_encoding
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR, buffer.is_little_endian = True, little is not False
-    write_data_element(buffer, element, source.original_character_set)
-    value = buffer.getvalue()[8:]
-    return RawDataElement(element.tag, element.VR, len(value), value, 0, bool(implicit), little is not False)
+    if isinstance(element.value, bytes):
+        value = element.value
+    else:
+        buffer = DicomBytesIO()
+        buffer.is_implicit_VR, buffer.is_little_endian = True, little is not False
+        write_data_element(buffer, element, source.original_character_set)
+        value = buffer.getvalue()[8:]
+    length = UNDEFINED_LENGTH if element.is_undefined_length else len(value)
+    return RawDataElement(element.tag, element.VR, length, value, 0, bool(implicit), little is not False)
