@@ -157,6 +157,8 @@ class MetricsConfig(Section):
         default=None, description="File, mode 0600, with the password of username, or without username a bearer token"
     )
 
+    echo_seconds: Seconds = Field(default=60.0, description="Time between two C-ECHO to the peers that can be called")
+
     @model_validator(mode="after")
     def _secret(self) -> MetricsConfig:
         if self.username and not self.secret_file:

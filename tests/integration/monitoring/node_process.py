@@ -19,10 +19,11 @@ def main() -> None:
     logs.configure("node", config.site, config.root / "logs")
 
     from client_plugin.archive.archive import Archive
+    from client_plugin.dicom.echo import PeerWatch
     from client_plugin.intake.service import Intake
     from client_plugin.metrics.exporter import MetricsServer
 
-    parts = [MetricsServer(config, Archive.open(config).catalogue), Intake(config)]
+    parts = [MetricsServer(config, Archive.open(config).catalogue), PeerWatch(config), Intake(config)]
     for part in parts:
         part.start()
     print("ready", flush=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.monitoring.world import Node, OnCall, planted_ct, until, watching, write_kit
+from tests.integration.monitoring.world import Node, OnCall, pacs, planted_ct, until, watching, write_kit
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +58,17 @@ def test_a_certificate_that_ends_soon_is_reported(node: Node, on_call: OnCall) -
     (alert, *_) = until(lambda: on_call.told("CertificateExpiring"), PATIENCE, "CertificateExpiring")
     assert alert["labels"]["certificate"] == "kit"
     assert "9d" in alert["annotations"]["summary"]
+
+
+def test_a_stalled_pacs_is_reported_and_its_return_is_told(node: Node, on_call: OnCall, tmp_path: Path) -> None:
+    with pacs(node, tmp_path / "pacs") as process:
+        up = 'fedpacs_peer_up{peer="PACS"}'
+        until(lambda: node.value(up) == 1, PATIENCE, "the PACS' answer")
+        os.kill(process.pid, signal.SIGSTOP)  # it accepts connections and says nothing
+        (alert, *_) = until(lambda: on_call.told("PacsUnreachable"), PATIENCE, "PacsUnreachable")
+        assert alert["labels"]["peer"] == "PACS"
+        os.kill(process.pid, signal.SIGCONT)
+        until(lambda: on_call.told("PacsUnreachable", "resolved"), PATIENCE, "the end of PacsUnreachable")
 
 
 def test_a_stuck_worker_stalls_the_ingest_and_its_recovery_is_told(node: Node, on_call: OnCall, tmp_path: Path) -> None:

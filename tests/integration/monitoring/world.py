@@ -38,15 +38,15 @@ def write_kit(folder: Path, *, certificate_days: int = 365, **settings: Any) -> 
     """A hospital's kit as far as the node needs it: its configuration and a client certificate."""
     (folder / "local").mkdir(parents=True)
     (folder / "startup").mkdir()
-    ports = free_ports(2)
+    ports = free_ports(3)
     config: dict[str, Any] = {
         "site": "site-a",
         "dicom": {
             "host": "127.0.0.1",
             "port": ports[0],
-            "peers": [{"ae_title": "PACS", "addresses": ["127.0.0.1/32"]}],
+            "peers": [{"ae_title": "PACS", "addresses": ["127.0.0.1/32"], "host": "127.0.0.1", "port": ports[2]}],
         },
-        "metrics": {"port": ports[1]},
+        "metrics": {"port": ports[1], "echo_seconds": 1},
         "intake": {"quiet_seconds": 2, "min_free_bytes": 1 << 20},
     }
     for section, values in settings.items():
@@ -70,6 +70,7 @@ class Node:
         config = yaml.safe_load((kit / "local" / "fedpacs.yaml").read_text())
         self.metrics_port: int = config["metrics"]["port"]
         self.dicom_port: int = config["dicom"]["port"]
+        self.pacs_port: int = config["dicom"]["peers"][0]["port"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.monitoring.node_process", str(kit)],
             cwd=ROOT,
@@ -123,6 +124,24 @@ class Node:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+@contextlib.contextmanager
+def pacs(node: Node, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """dcmtk's archive at the address where the node calls its PACS."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "dcmqrscp.cfg"
+    config.write_text(
+        f"NetworkTCPPort = {node.pacs_port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nPACS {folder} RW (9, 1024mb) ANY\nAETable END\n"
+    )
+    process = subprocess.Popen(["dcmqrscp", "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def planted_ct(folder: Path, count: int, **changes: Any) -> list[Path]:
