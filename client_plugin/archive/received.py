@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from itertools import takewhile
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -89,22 +91,26 @@ class ReceivedRows(Database):
         """
         if not batch:
             return []
-        values = {new.spool_name: _values(new) for new in batch}
         # Sorted, so that two processes with overlapping batches wait for each other in one order (PostgreSQL).
-        rows = sorted(values.values(), key=lambda v: str(v["uid_digest"]))
-        with self.writing() as session:
-            insert = self.insert_new(Received).returning(Received.spool_name)
-            stored = set(session.scalars(insert, rows))
+        rows = sorted((_values(new) for new in batch), key=lambda row: str(row["uid_digest"]))
+        # Below the ORM, and with one prepared statement: it is the transaction that a PACS waits for.
+        with self._writer.begin() as connection:
+            stored = set(connection.scalars(self._insert_received, rows))
             known: dict[str, str] = {}
             if len(stored) < len(batch):
                 digests = [new.uid_digest for new in batch]
                 found = select(Received.uid_digest, Received.content_digest).where(Received.uid_digest.in_(digests))
-                known = {row.uid_digest: row.content_digest for row in session.execute(found)}
+                known = {row.uid_digest: row.content_digest for row in connection.execute(found)}
             outcomes = [_outcome(new, stored, known) for new in batch]
-            for new, outcome in zip(batch, outcomes, strict=True):
-                if outcome is Outcome.CONFLICT:
-                    session.add(_quarantined(new, CatalogueReason.UID_CONFLICT, new.received_at))
+            with Session(connection) as session, session.begin():
+                for new, outcome in zip(batch, outcomes, strict=True):
+                    if outcome is Outcome.CONFLICT:
+                        session.add(_quarantined(new, CatalogueReason.UID_CONFLICT, new.received_at))
         return outcomes
+
+    @cached_property
+    def _insert_received(self) -> Any:
+        return self.insert_new(Received).returning(Received.spool_name)
 
     def record_quarantined(self, new: NewReceived, reason: StrEnum) -> None:
         """Record a spool file that never entered the queue, for example because it could not be parsed."""

@@ -22,7 +22,7 @@ from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
 from client_plugin.config import ConfigError, NodeConfig
-from client_plugin.dicom.negotiation import accepted_contexts, register_storage_classes
+from client_plugin.dicom.negotiation import accepted_contexts
 from client_plugin.dicom.peers import A_ASSOCIATE_RJ, Call, Load, admit
 from client_plugin.dicom.status import StoreStatus
 from client_plugin.dicom.storing import SpoolSink, Store
@@ -53,7 +53,6 @@ class Listener:
 
     def __init__(self, config: NodeConfig, listening: socket.socket, store: Store, spool: Spool) -> None:
         pynetdicom._config.LOG_HANDLER_LEVEL = "none"  # its log lines quote what peers send
-        register_storage_classes()
         self._config = config
         self._store = store
         self._spool = spool
@@ -68,13 +67,12 @@ class Listener:
         self._server = ReceivingServer(
             entity,
             listening,
-            self._open_sink,
+            self,
             self._on_ended,
             None,
             [
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_ECHO, self._on_echo),
-                (evt.EVT_C_STORE, self._on_store),
             ],
         )
 
@@ -133,27 +131,28 @@ class Listener:
     def _on_echo(_event: Any) -> int:
         return StoreStatus.SUCCESS
 
-    def _open_sink(self, association: ReceivingAssociation, message: Any, context_id: int) -> SpoolSink:
-        context = association._accepted_cx.get(context_id)
+    def open(self, assoc: ReceivingAssociation, request: Any, context_id: int) -> SpoolSink:
+        """A sink in the spool for the instance that a C-STORE command announces."""
+        context = assoc._accepted_cx.get(context_id)
         if context is None:
             raise ValueError("a data set in a presentation context that was not accepted")
-        command = message.command_set
+        command = request.command_set
         return self._store.begin(
             Origin(
                 sop_class_uid=str(command.AffectedSOPClassUID),
                 sop_instance_uid=str(command.AffectedSOPInstanceUID),
                 transfer_syntax_uid=str(context.transfer_syntax[0]),
-                source_ae=association.peer or "",
+                source_ae=assoc.peer or "",
             )
         )
 
-    def _on_store(self, event: Any) -> int:
-        sink = event.request.DataSet.sink
+    def answer(self, assoc: ReceivingAssociation, sink: Any, context_id: int) -> int:
+        """Make the instance durable; the status of the C-STORE response."""
         if sink is None:  # a command without a data set
             return StoreStatus.CANNOT_UNDERSTAND
         try:
-            return self._store.answer(sink, str(event.context.abstract_syntax))
-        except Exception:  # pynetdicom would answer with a status that says nothing
+            return self._store.answer(sink, str(assoc._accepted_cx[context_id].abstract_syntax))
+        except Exception:
             log.exception("a C-STORE could not be answered")
             sink.discard()
             return StoreStatus.CANNOT_UNDERSTAND
@@ -199,7 +198,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopping.event.wait()
     aborted = listener.drain(config.dicom.drain_timeout)
     serving.join()
-    committer.close()
     spool.close()
     log.info("listener stopped", extra=logs.fields(count=aborted))
     return 0

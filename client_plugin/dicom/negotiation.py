@@ -7,44 +7,29 @@ length of an element could be trusted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, register_uid
+from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.service_class import ServiceClass, StorageServiceClass
-from pynetdicom.sop_class import Verification, uid_to_service_class
+from pynetdicom.sop_class import Verification
 
 # They carry "Storage" in their name and are never an argument of C-STORE.
 _OTHER_SERVICES = {"StorageCommitmentPushModel", "StorageCommitmentPullModel", "MediaStorageDirectoryStorage"}
 
 
-def _storage_sop_classes() -> Mapping[str, str]:
-    known = {
-        uid: keyword
-        for uid, (name, kind, _, _, keyword) in UID_dictionary.items()
-        if kind == "SOP Class" and "Storage" in name and keyword not in _OTHER_SERVICES
-    }
-    newer = {str(cx.abstract_syntax) for cx in AllStoragePresentationContexts} - known.keys()
-    return MappingProxyType({**known, **{uid: f"Storage{uid.replace('.', '_')}" for uid in newer}})
-
-
-STORAGE_SOP_CLASSES = _storage_sop_classes()
-"""SOP Class UID → keyword of every storage SOP class that pydicom or pynetdicom knows, retired ones too."""
+STORAGE_SOP_CLASSES: frozenset[str] = frozenset(str(cx.abstract_syntax) for cx in AllStoragePresentationContexts) | {
+    uid
+    for uid, (name, kind, _, _, keyword) in UID_dictionary.items()
+    if kind == "SOP Class" and "Storage" in name and keyword not in _OTHER_SERVICES
+}
+"""Every storage SOP class that pydicom or pynetdicom knows; retired ones, DICOS and DICONDE too."""
 
 TRANSFER_SYNTAXES: frozenset[str] = frozenset(ALL_TRANSFER_SYNTAXES) | {
     uid for uid, (_, kind, _, _, _) in UID_dictionary.items() if kind == "Transfer Syntax"
 }
 """Every transfer syntax that pydicom or pynetdicom knows, retired ones too."""
-
-
-def register_storage_classes() -> None:
-    """Have pynetdicom serve the storage SOP classes it does not know (retired, DICOS, DICONDE) like the others."""
-    for uid, keyword in STORAGE_SOP_CLASSES.items():
-        if uid_to_service_class(uid) is ServiceClass:
-            register_uid(uid, keyword, StorageServiceClass)
 
 
 def accepted_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:

@@ -156,6 +156,7 @@ class Store:
 
     def _set_aside(self, spooled: Spooled, reason: IntakeReason) -> None:
         self._spool.publish([spooled.name])
+        self._spool.sync()
         self._catalogue.record_quarantined(as_received(spooled, datetime.now(UTC)), reason)
         self._count(reason, spooled)
 

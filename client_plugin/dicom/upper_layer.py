@@ -5,6 +5,7 @@ work once a millisecond in each of two threads. Four of its classes are extended
 
 - the fragments of a C-STORE data set go, as they arrive, into a `Sink` that the listener opened for this instance;
 - a PDU larger than what we announced is refused before it is read;
+- a C-STORE is answered by the thread that read it, without waiting for another one to be scheduled;
 - both threads of an association sleep until there is something to do.
 
 The state machine, the encoding and the services stay pynetdicom's.
@@ -28,8 +29,11 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from client_plugin.dicom.response import c_store_response
 
 MAX_PDU = 1 << 20
 """Bytes: the longest P-DATA-TF PDU we announce, and the longest PDU of any type that we read."""
@@ -39,6 +43,16 @@ _POLL = 0.05  # seconds; how late a timer or a request to stop may be noticed
 _YIELD = 0.002  # seconds per association: processes that share a port let the least loaded one accept first
 
 
+class StoreService(Protocol):
+    """What receives and answers C-STORE requests."""
+
+    def open(self, assoc: ReceivingAssociation, request: C_STORE_RQ, context_id: int) -> Sink:
+        """A sink for the data set whose command has arrived; raising ends the association."""
+
+    def answer(self, assoc: ReceivingAssociation, sink: Sink | None, context_id: int) -> int:
+        """The status for a complete request; ``sink`` is None if it had no data set."""
+
+
 class Sink(Protocol):
     """Where the fragments of one data set go. `write` never raises: it remembers what went wrong."""
 
@@ -46,10 +60,6 @@ class Sink(Protocol):
 
     def discard(self) -> None:
         """The message will not be completed: forget it. May be called more than once, and after it was taken."""
-
-
-OpenSink = Callable[["ReceivingAssociation", C_STORE_RQ, int], Sink]
-"""Called with the association, the command set's message and the presentation context ID of the data set."""
 
 
 class DataSetStream(BytesIO):
@@ -64,7 +74,7 @@ class DataSetStream(BytesIO):
     def write(self, data: Any) -> int:
         if isinstance(self._message, C_STORE_RQ):
             if self.sink is None:
-                self.sink = self._assoc.open_sink(self._assoc, self._message, self._message.context_id or 0)
+                self.sink = self._assoc.storage.open(self._assoc, self._message, self._message.context_id or 0)
             self.sink.write(data)
             return len(data)
         if self.tell() + len(data) > MAX_IDENTIFIER:
@@ -73,10 +83,14 @@ class DataSetStream(BytesIO):
 
 
 class ReceivingDimse(DIMSEServiceProvider):
-    """Streams data sets; hands a message to the association's thread at once."""
+    """Streams data sets, answers C-STORE at once and hands other messages to the association's thread."""
 
     assoc: ReceivingAssociation
     message: DIMSEMessage | None
+
+    def __init__(self, assoc: ReceivingAssociation) -> None:
+        super().__init__(assoc)
+        self.msg_queue = _Messages(assoc)
 
     def receive_primitive(self, primitive: Any) -> None:
         if self.message is None:
@@ -98,15 +112,25 @@ class ReceivingDimse(DIMSEServiceProvider):
             return None, None
 
     def discard(self) -> None:
-        """Forget every data set that no handler has taken."""
-        unfinished = [self.message.data_set] if self.message is not None else []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                _, request = self.msg_queue.get_nowait()
-                unfinished.append(getattr(request, "DataSet", None))
-        for stream in unfinished:
-            if isinstance(stream, DataSetStream) and stream.sink is not None:
-                stream.sink.discard()
+        """Forget the data set of a message that is not complete."""
+        stream = self.message.data_set if self.message is not None else None
+        if isinstance(stream, DataSetStream) and stream.sink is not None:
+            stream.sink.discard()
+
+
+class _Messages(queue.Queue[Any]):
+    """Messages for the association's thread. A C-STORE does not wait there: it is served by who puts it in."""
+
+    def __init__(self, assoc: ReceivingAssociation) -> None:
+        super().__init__()
+        self._assoc = assoc
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        context_id, message = item
+        if isinstance(message, C_STORE) and message.is_valid_request:
+            self._assoc.answer_store(message, context_id)
+        else:
+            super().put(item, block, timeout)
 
 
 class _Indications(queue.Queue[Any]):
@@ -198,14 +222,14 @@ class ReceivingSocket(AssociationSocket):
 
 
 class ReceivingAssociation(Association):
-    """An acceptor whose C-STORE data sets are streamed to the sinks that ``open_sink`` opens."""
+    """An acceptor whose C-STORE data sets are streamed to the sinks that ``storage`` opens."""
 
     dul: ReceivingDul
     dimse: ReceivingDimse
 
-    def __init__(self, ae: Any, open_sink: OpenSink, ended: Callable[[ReceivingAssociation], None]) -> None:
+    def __init__(self, ae: Any, storage: StoreService, ended: Callable[[ReceivingAssociation], None]) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
-        self.open_sink = open_sink
+        self.storage = storage
         self.peer: str | None = None
         """AE title of the configured peer, once it was recognized."""
         self._ended = ended
@@ -214,6 +238,14 @@ class ReceivingAssociation(Association):
         self.dul.to_user_queue = _Indications(self.dimse)
         self.acse_timeout = ae.acse_timeout  # its setter also sets the ARTIM timer of the new provider
         self.network_timeout = ae.network_timeout
+
+    def answer_store(self, request: C_STORE, context_id: int) -> None:
+        """Serve a complete C-STORE request; called by the thread that reads the connection."""
+        stream = request.DataSet
+        sink = stream.sink if isinstance(stream, DataSetStream) else None
+        status = self.storage.answer(self, sink, context_id)
+        sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        self.dul.socket.send(c_store_response(context_id, request.MessageID or 0, sop_class, instance, status))
 
     def run_reactor(self) -> None:
         try:
@@ -240,7 +272,7 @@ class ReceivingHandler(RequestHandler):
         super().handle()
 
     def _create_association(self) -> ReceivingAssociation:
-        assoc = ReceivingAssociation(self.ae, self.server.open_sink, self.server.ended)
+        assoc = ReceivingAssociation(self.ae, self.server.storage, self.server.ended)
         assoc._server = self.server
         assoc.name = f"AcceptorThread-{id(assoc)}"  # pynetdicom counts associations by this name
         assoc.set_socket(ReceivingSocket(assoc, self.request))
@@ -268,12 +300,12 @@ class ReceivingServer(ThreadedAssociationServer):
         self,
         ae: Any,
         listening: socket.socket,
-        open_sink: OpenSink,
+        storage: StoreService,
         ended: Callable[[ReceivingAssociation], None],
         tls: ssl.SSLContext | None,
         handlers: list[Any],
     ) -> None:
-        self.open_sink = open_sink
+        self.storage = storage
         self.ended = ended
         self._listening = listening
         super().__init__(

@@ -1,4 +1,4 @@
-"""Group commit: many associations wait, one thread makes their instances durable together.
+"""Group commit: many associations wait, one of them makes all their instances durable together.
 
 A sync costs the same for one instance as for many. While one batch is being synced the next one gathers, so a busy
 listener syncs once per batch and an idle one at once; nobody waits for a timer.
@@ -6,10 +6,10 @@ listener syncs once per batch and an idle one at once; nobody waits for a timer.
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -43,6 +43,10 @@ def as_received(spooled: Spooled, now: datetime) -> NewReceived:
 class GroupCommitter:
     """Publishes spooled instances and enters them in the catalogue, in batches.
 
+    Whoever finds no commit under way commits for all who wait. The folder of the spool is synced while the catalogue
+    commits. A sync that failed cannot be repeated, since the kernel has dropped what it could not write: after one
+    nothing is committed any more. Restart the process when the disk is well.
+
     Parameters
     ----------
     spool, catalogue
@@ -57,9 +61,10 @@ class GroupCommitter:
         self._spool = spool
         self._catalogue = catalogue
         self._now = now
-        self._waiting: queue.Queue[tuple[Spooled, Future[Outcome]] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
-        self._thread.start()
+        self._waiting: deque[tuple[Spooled, Future[Outcome]]] = deque()
+        self._committing = threading.Lock()
+        self._syncing = ThreadPoolExecutor(1, thread_name_prefix="folder-sync")
+        self._broken: BaseException | None = None
 
     def commit(self, spooled: Spooled) -> Outcome:
         """Wait until the instance would survive a power cut.
@@ -76,38 +81,18 @@ class GroupCommitter:
             It is not known to be durable: do not answer with success.
         """
         done: Future[Outcome] = Future()
-        self._waiting.put((spooled, done))
+        self._waiting.append((spooled, done))
+        with self._committing:
+            if not done.done():  # else the one before us took it along
+                self._commit([self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))])
         return done.result()
-
-    def close(self) -> None:
-        """Commit what waits, then end."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            batch = [first]
-            ended = False
-            while len(batch) < MAX_BATCH and not ended:
-                try:
-                    following = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    ended = True
-                else:
-                    batch.append(following)
-            self._commit(batch)
-            if ended:
-                return
 
     def _commit(self, batch: list[tuple[Spooled, Future[Outcome]]]) -> None:
         now = self._now()
         metrics.COMMIT_INSTANCES.observe(len(batch))
         try:
             with metrics.COMMIT_SECONDS.time():
-                self._spool.publish(spooled.name for spooled, _ in batch)
-                outcomes = self._catalogue.record_received([as_received(spooled, now) for spooled, _ in batch])
+                outcomes = self._make_durable([as_received(spooled, now) for spooled, _ in batch])
         except Exception as error:  # noqa: BLE001 - every association of the batch must hear of it
             # The files stay: the transaction may have happened. Spool.take_slot finds those without a row.
             for _, done in batch:
@@ -117,3 +102,15 @@ class GroupCommitter:
             if outcome is Outcome.DUPLICATE:
                 self._spool.delete(spooled.name)
             done.set_result(outcome)
+
+    def _make_durable(self, batch: list[NewReceived]) -> list[Outcome]:
+        if self._broken is not None:
+            raise self._broken
+        self._spool.publish(new.spool_name for new in batch)
+        synced = self._syncing.submit(self._spool.sync)
+        try:
+            return self._catalogue.record_received(batch)
+        finally:
+            self._broken = synced.exception()
+            if self._broken is not None:
+                raise self._broken

@@ -47,7 +47,11 @@ class Pipeline:
         try:
             self._archive_instance(row)
         except _SetAside as aside:
-            self._archive.catalogue.quarantine(row, aside.reason, pseudonym=aside.pseudonym)
+            if aside.reason is IntakeReason.SPOOL_GONE:
+                self._archive.catalogue.discard(row)  # as if it had never been received
+                self._archive.catalogue.record_quarantined(row, aside.reason)
+            else:
+                self._archive.catalogue.quarantine(row, aside.reason, pseudonym=aside.pseudonym)
             self._count_quarantined(aside.reason, row)
         except Exception:  # a full disk, a locked database: perhaps it works the next time
             log.exception("an instance could not be processed", extra=logs.fields(count=row.tries))
@@ -93,8 +97,10 @@ class Pipeline:
         try:
             with self._spool.open(row.spool_name) as file:
                 dataset = pydicom.dcmread(file)
-        except (SealBroken, FileNotFoundError):
+        except SealBroken:
             raise _SetAside(IntakeReason.SPOOL_BROKEN) from None
+        except FileNotFoundError:
+            raise _SetAside(IntakeReason.SPOOL_GONE) from None
         except MemoryError:
             raise
         except Exception as error:  # the parser raises anything on hostile bytes

@@ -1,9 +1,12 @@
 """The spool: instances as they came, sealed, between the wire and the archive.
 
-A file is written under a provisional name, synced, renamed, and its folder synced; only then is it entered in the
-catalogue. So a file under its final name is whole, and one without a catalogue row was never acknowledged. Names are
-random: nothing on the disk tells an instance, a study or a patient. The plaintext is a DICOM file (PS3.10) with the
-file meta information that the association told us, then the data set bit for bit as the peer encoded it.
+A file is written under a provisional name, synced, and renamed; then its folder is synced and the catalogue's row is
+committed, and only after both is the instance acknowledged. So a file under its final name is whole, one without a row
+was never acknowledged, and one whose row outlived a power cut that its new name did not is there under the provisional
+one. Names are random: nothing on the disk tells an instance, a study or a patient.
+
+The plaintext is a DICOM file (PS3.10): the file meta information that the association told us, then the data set bit
+for bit as the peer encoded it.
 """
 
 from __future__ import annotations
@@ -14,14 +17,10 @@ import hmac
 import os
 import re
 import secrets
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-
-from pydicom.dataset import FileMetaDataset
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
 
 from client_plugin.archive.keys import sync_folder
 from client_plugin.archive.sealing import SealedReader, SealedWriter
@@ -70,6 +69,22 @@ class Spooled:
     head: bytes
 
 
+@dataclass(frozen=True)
+class Leftovers:
+    """Names of files that dead writers left.
+
+    Parameters
+    ----------
+    provisional
+        Half-written, or whole and not yet renamed for good.
+    whole
+        Under their final names.
+    """
+
+    provisional: tuple[str, ...]
+    whole: tuple[str, ...]
+
+
 class Spool:
     """The sealed files of one node.
 
@@ -97,17 +112,13 @@ class Spool:
         status = os.statvfs(self.folder)
         return status.f_bavail * status.f_frsize
 
-    def take_slot(self) -> list[str]:
-        """Become one of the writers, and clean up behind writers that died.
+    def take_slot(self) -> Leftovers:
+        """Become one of the writers, and find what writers that died have left.
 
         Each writing process holds the lock of a numbered slot, and its files carry the number, so that what a dead
         process left half-written is told from what a living one is writing.
-
-        Returns
-        -------
-        list of str
-            Whole files of dead writers. Those without a catalogue row were never acknowledged: `delete` them.
         """
+        provisional: list[str] = []
         whole: list[str] = []
         slot = 0
         while self._slot is None or self._lock_file(slot).exists():
@@ -117,15 +128,14 @@ class Spool:
             except BlockingIOError:
                 os.close(descriptor)
             else:
-                for leftover in self.folder.glob(f"{slot}-*.part"):
-                    leftover.unlink()
+                provisional += [path.stem for path in self.folder.glob(f"{slot}-*.part")]
                 whole += [path.stem for path in self.folder.glob(f"{slot}-*.sealed")]
                 if self._slot is None:
                     self._slot, self._lock = slot, descriptor
                 else:
                     os.close(descriptor)
             slot += 1
-        return whole
+        return Leftovers(tuple(provisional), tuple(whole))
 
     def begin(self, origin: Origin) -> Incoming:
         """Start a new file. The caller must have a slot (`take_slot`).
@@ -140,9 +150,12 @@ class Spool:
         return Incoming(self, f"{self._slot}-{secrets.token_hex(16)}", self._key, origin)
 
     def publish(self, names: Iterable[str]) -> None:
-        """Give synced files their final names, durably; one sync of the folder for all of them."""
+        """Give synced files their final names; `sync` makes that durable."""
         for name in names:
             self.part(name).rename(self.path(name))
+
+    def sync(self) -> None:
+        """Make all names that were published durable."""
         sync_folder(self.folder)
 
     def open(self, name: str) -> SealedReader:
@@ -158,8 +171,9 @@ class Spool:
         return SealedReader(self.path(name).open("rb"), self._key, _CONTEXT + name.encode())
 
     def delete(self, name: str) -> None:
-        """Delete an instance; that it is gone already is no error."""
+        """Delete an instance, under either name; that it is gone already is no error."""
         self.path(name).unlink(missing_ok=True)
+        self.part(name).unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -230,14 +244,27 @@ class Incoming:
 
 def file_meta(origin: Origin) -> bytes:
     """Preamble, prefix and file meta information (PS3.10, section 7.1) of an instance as we received it."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(origin.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(origin.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(origin.transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-    meta.SourceApplicationEntityTitle = origin.source_ae
-    encoded = BytesIO()
-    encoded.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(encoded, meta)
-    return encoded.getvalue()
+    elements = b"".join(
+        (
+            _element(0x0001, b"OB", b"\0\1"),
+            _element(0x0002, b"UI", _text(origin.sop_class_uid, b"\0")),
+            _element(0x0003, b"UI", _text(origin.sop_instance_uid, b"\0")),
+            _element(0x0010, b"UI", _text(origin.transfer_syntax_uid, b"\0")),
+            _element(0x0012, b"UI", _text(IMPLEMENTATION_CLASS_UID, b"\0")),
+            _element(0x0013, b"SH", _text(IMPLEMENTATION_VERSION, b" ")),
+            _element(0x0016, b"AE", _text(origin.source_ae, b" ")),
+        )
+    )
+    return b"\0" * 128 + b"DICM" + _element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
+
+
+def _element(number: int, vr: bytes, value: bytes) -> bytes:
+    """Element (0002,number) in explicit VR little endian."""
+    length = struct.pack("<2xI", len(value)) if vr == b"OB" else struct.pack("<H", len(value))
+    return struct.pack("<HH", 0x0002, number) + vr + length + value
+
+
+def _text(value: str, padding: bytes) -> bytes:
+    """Encoded and padded to an even length. Whatever a peer calls a UID is at most 64 characters by now."""
+    encoded = value.encode("ascii", "replace")
+    return encoded + padding * (len(encoded) % 2)

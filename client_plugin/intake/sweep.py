@@ -23,13 +23,20 @@ class SpoolIndex(Protocol):
 
 
 def sweep(spool: Spool, catalogue: SpoolIndex) -> None:
-    """Take a slot of the spool; delete what dead writers left that nobody waits for.
+    """Take a slot of the spool and settle what dead writers left.
 
-    That is: half-written files, files that were never acknowledged, and raw copies of archived instances.
+    What the catalogue needs is published, if the power failed before its new name was durable. The rest is deleted:
+    half-written files, files that were never acknowledged, raw copies of archived instances.
     """
+    left = spool.take_slot()
     settled = time.time() - _SETTLED
-    whole = [name for name in spool.take_slot() if spool.path(name).stat().st_mtime < settled]
-    unused = set(whole) - catalogue.spool_names_in_use(whole)
+    whole = [name for name in left.whole if spool.path(name).stat().st_mtime < settled]
+    needed = catalogue.spool_names_in_use([*left.provisional, *whole])
+    recovered = [name for name in left.provisional if name in needed]
+    if recovered:
+        spool.publish(recovered)
+        spool.sync()
+    unused = {*left.provisional, *whole} - needed
     for name in unused:
         spool.delete(name)
     log.info("the spool was cleaned up behind dead writers", extra=logs.fields(count=len(unused)))

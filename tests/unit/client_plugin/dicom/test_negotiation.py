@@ -1,15 +1,12 @@
 from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.presentation import build_context
-from pynetdicom.service_class import ServiceClass
-from pynetdicom.sop_class import uid_to_service_class
 
 from client_plugin.dicom.negotiation import (
     STORAGE_SOP_CLASSES,
     TRANSFER_SYNTAXES,
     accepted_contexts,
     preferred,
-    register_storage_classes,
 )
 
 IMPLICIT, EXPLICIT, J2K = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90"
@@ -17,13 +14,8 @@ CT, COMMITMENT, VERIFICATION = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.20.
 
 
 def test_everything_that_the_libraries_know_is_accepted() -> None:
-    assert {str(cx.abstract_syntax) for cx in AllStoragePresentationContexts} <= STORAGE_SOP_CLASSES.keys()
+    assert {str(cx.abstract_syntax) for cx in AllStoragePresentationContexts} <= STORAGE_SOP_CLASSES
     assert {*ALL_TRANSFER_SYNTAXES, *AllTransferSyntaxes} <= TRANSFER_SYNTAXES
-
-
-def test_every_storage_class_is_served() -> None:
-    register_storage_classes()
-    assert not [uid for uid in STORAGE_SOP_CLASSES if uid_to_service_class(uid) is ServiceClass]
 
 
 def test_services_that_only_sound_like_storage_are_not_stored() -> None:

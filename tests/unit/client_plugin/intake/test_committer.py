@@ -34,7 +34,6 @@ def test_an_instance_is_published_and_recorded(spool: Spool, catalogue: Catalogu
     assert committer.commit(spooled) is Outcome.STORED
     assert spool.path(spooled.name).exists()
     assert catalogue.received_digests([spooled.uid_digest]) == {spooled.uid_digest}
-    committer.close()
 
 
 def test_the_same_bytes_again_leave_one_file(spool: Spool, catalogue: Catalogue) -> None:
@@ -75,13 +74,12 @@ def test_what_arrives_during_a_commit_is_committed_together(spool: Spool) -> Non
     assert ledger.entered.wait(10)
     for thread in threads[1:]:
         thread.start()
-    while committer._waiting.qsize() < len(threads) - 1:
+    while len(committer._waiting) < len(threads) - 1:
         threading.Event().wait(0.01)
     ledger.go.set()
     for thread in threads:
         thread.join(10)
     assert ledger.sizes == [1, MAX_BATCH, 1]
-    committer.close()
 
 
 class BrokenLedger:
@@ -94,19 +92,17 @@ def test_a_failed_commit_is_told_to_everybody_who_waits_and_the_next_one_is_trie
     for uid in ("1.2", "1.3"):
         with pytest.raises(OSError, match="disk full"):
             committer.commit(written(spool, uid))
-    committer.close()
 
 
-def test_closing_commits_what_waits(spool: Spool, catalogue: Catalogue) -> None:
+def test_after_a_failed_sync_nothing_more_is_promised(spool: Spool, catalogue: Catalogue, monkeypatch) -> None:
     committer = GroupCommitter(spool, catalogue)
-    outcomes: list[Outcome] = []
-    instances = [written(spool, f"1.{n}") for n in range(5)]
-    threads = [threading.Thread(target=lambda s=s: outcomes.append(committer.commit(s))) for s in instances]
-    for thread in threads:
-        thread.start()
-    while len(outcomes) < 1:
-        threading.Event().wait(0.001)
-    committer.close()
-    for thread in threads:
-        thread.join(10)
-    assert outcomes == [Outcome.STORED] * 5
+
+    def broken(_: Spool) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Spool, "sync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        committer.commit(written(spool, "1.2"))
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="Input/output"):
+        committer.commit(written(spool, "1.3"))

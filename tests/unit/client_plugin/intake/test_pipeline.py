@@ -112,6 +112,16 @@ def test_a_sealed_file_that_was_changed_is_quarantined(node: Node) -> None:
     assert node.reasons() == ["spool-broken"]
 
 
+def test_a_missing_file_is_told_and_can_be_sent_again(node: Node) -> None:
+    original = ct()
+    node.spool.delete(node.receive(encoded(original), original.SOPInstanceUID))
+    node.process()
+    assert node.reasons() == ["spool-gone"]
+    node.receive(encoded(original), original.SOPInstanceUID)
+    node.process()
+    assert node.archive.catalogue.counts()["instances"] == 1
+
+
 def test_trouble_that_may_pass_is_tried_again_and_in_the_end_quarantined(node: Node) -> None:
     original = ct()
     node.receive(encoded(original), original.SOPInstanceUID)
