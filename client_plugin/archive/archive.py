@@ -19,9 +19,9 @@ from typing import BinaryIO
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.instance import ArchivedInstance, InstanceRow, NotArchivable
 from client_plugin.archive.keys import KEY_SIZE, SiteKeys, key_lock, sync_folder
+from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import ReceivedRow
 from client_plugin.archive.sealing import SealedReader, SealedWriter, seal, unseal
-from client_plugin.archive.studies import PatientForgotten
 from client_plugin.config import NodeConfig
 
 SUFFIX = ".sealed"

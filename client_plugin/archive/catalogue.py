@@ -1,14 +1,17 @@
-"""The catalogue: what the node received, archived and set aside. See `received` and `studies` for its two sides."""
+"""The catalogue: what the node received, archived and set aside. See `received`,
+`studies`, `patients` and `pulls` for its parts."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
+from client_plugin.archive.patients import Patients
+from client_plugin.archive.pulls import Pulls
 from client_plugin.archive.received import ReceivedRows
 from client_plugin.archive.studies import Studies
 
 
-class Catalogue(ReceivedRows, Studies):
+class Catalogue(ReceivedRows, Studies, Patients, Pulls):
     """The catalogue of one node.
 
     Examples

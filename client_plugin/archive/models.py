@@ -82,6 +82,15 @@ class ReceivedState(StrEnum):
     QUARANTINED = "quarantined"
 
 
+class PullState(StrEnum):
+    """Where a study stands that is to be had from a PACS; *done* and *failed* are final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class Patient(Base):
     """A pseudonym and the data key of everything archived under it, wrapped by the site key."""
 
@@ -105,7 +114,6 @@ class Study(Base):
     version: Mapped[int]
     first_received: Mapped[datetime]
     last_received: Mapped[datetime]
-    expected_instances: Mapped[int | None]
     patient: Mapped[Patient] = relationship(back_populates="studies")
     series: Mapped[list[Series]] = relationship(back_populates="study", passive_deletes=True)
     versions: Mapped[list[StudyVersion]] = relationship(back_populates="study", passive_deletes=True)
@@ -240,3 +248,32 @@ class Forgotten(Base):
     id: Mapped[int] = mapped_column(Identity, primary_key=True)
     pseudonym: Mapped[str] = mapped_column(String(64), unique=True)
     forgotten_at: Mapped[datetime]
+
+
+class Pull(Base):
+    """A study that is to be had from a PACS.
+
+    ``target`` is what the PACS calls it, sealed, and kept only as long as it is needed; ``study_digest`` is a keyed
+    digest of the same, ``study_uid`` what the study is called here.
+    """
+
+    __tablename__ = "pulls"
+    __table_args__ = (Index("ix_pulls_queue", "state", "next_try_at"),)
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    job: Mapped[str] = mapped_column(String(32), index=True)
+    study_digest: Mapped[str] = mapped_column(String(64), unique=True)
+    study_uid: Mapped[str] = mapped_column(UID, index=True)
+    target: Mapped[bytes | None] = mapped_column(LargeBinary)
+    source: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    tries: Mapped[int]
+    expected: Mapped[int | None]
+    here: Mapped[int]
+    reason: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    next_try_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    worker: Mapped[str | None] = mapped_column(String(128))
+    seen_at: Mapped[datetime | None]

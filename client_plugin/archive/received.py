@@ -179,7 +179,7 @@ class ReceivedRows(Database):
                 self._set_aside(session, entry, reason, None, datetime.now(UTC))
             else:
                 entry.state, entry.worker, entry.claimed_at = ReceivedState.PENDING, None, None
-                entry.reason = _name(reason)
+                entry.reason = reason_name(reason)
             return spent
 
     def quarantine(self, row: ReceivedRow, reason: StrEnum, pseudonym: str | None = None) -> None:
@@ -242,11 +242,11 @@ class ReceivedRows(Database):
 
     @staticmethod
     def _set_aside(session: Session, row: Received, reason: StrEnum, pseudonym: str | None, now: datetime) -> None:
-        row.state, row.worker, row.claimed_at, row.reason = ReceivedState.QUARANTINED, None, None, _name(reason)
+        row.state, row.worker, row.claimed_at, row.reason = ReceivedState.QUARANTINED, None, None, reason_name(reason)
         session.add(
             Quarantine(
                 spool_name=row.spool_name,
-                reason=_name(reason),
+                reason=reason_name(reason),
                 source_ae=row.source_ae,
                 size=row.size,
                 quarantined_at=now,
@@ -309,11 +309,12 @@ def _row(row: Received) -> ReceivedRow:
 
 def _quarantined(new: NewReceived, reason: StrEnum, at: datetime) -> Quarantine:
     return Quarantine(
-        spool_name=new.spool_name, reason=_name(reason), source_ae=new.source_ae, size=new.size, quarantined_at=at
+        spool_name=new.spool_name, reason=reason_name(reason), source_ae=new.source_ae, size=new.size, quarantined_at=at
     )
 
 
-def _name(reason: StrEnum) -> str:
+def reason_name(reason: StrEnum) -> str:
+    """The value of a reason, once it is known to be a short name; raises `TypeError`."""
     if not isinstance(reason, StrEnum) or not _REASON.fullmatch(reason.value):
         raise TypeError("a reason is a member of a closed set of names (a StrEnum), never free text")
     return reason.value

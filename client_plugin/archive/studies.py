@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from client_plugin.archive.database import Database
 from client_plugin.archive.geometry import StackGeometry, describe_stack
 from client_plugin.archive.instance import ArchivedInstance, InstanceRow, NotArchivable, SegmentLabel
 from client_plugin.archive.models import (
-    Forgotten,
     Instance,
     Label,
     Patient,
+    Pull,
+    PullState,
     Quarantine,
-    Received,
     Reference,
     Series,
     Study,
     StudyState,
     StudyVersion,
 )
+from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import ReceivedRow, mark_done, waiting
-
-
-class PatientForgotten(LookupError):  # noqa: N818 - it is the state of the patient that is named
-    """This patient's data was destroyed on request; nothing of theirs is taken any more."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +47,6 @@ class StudySummary:
 
 class Studies(Database):
     """Everything archived."""
-
-    def patient_key(self, pseudonym: str) -> bytes | None:
-        """The wrapped data key of a patient; None for one who is not here."""
-        with self.reading() as session:
-            return session.scalars(select(Patient.wrapped_key).where(Patient.pseudonym == pseudonym)).one_or_none()
-
-    def add_patient(self, pseudonym: str, wrapped_key: bytes) -> bytes:
-        """Keep the wrapped key of a new patient; returns the one that is kept, which another process may have made.
-
-        Raises
-        ------
-        PatientForgotten
-            The patient was forgotten.
-        """
-        with self.writing() as session:
-            if session.scalars(select(Forgotten.id).where(Forgotten.pseudonym == pseudonym)).one_or_none():
-                raise PatientForgotten("the patient was forgotten at this site: discard the instance")
-            values = {"pseudonym": pseudonym, "wrapped_key": wrapped_key, "created_at": datetime.now(UTC)}
-            session.execute(self.insert_new(Patient), [values])
-            return session.scalars(select(Patient.wrapped_key).where(Patient.pseudonym == pseudonym)).one()
 
     def add_instance(
         self, meta: ArchivedInstance, *, size: int, sha256: str, received: ReceivedRow | None = None
@@ -167,19 +144,6 @@ class Studies(Database):
             raise NotArchivable("its series is archived in another study")
         return series.id
 
-    def key_of(self, sop_instance_uid: str) -> tuple[str, bytes] | None:
-        """Pseudonym and wrapped data key that an archived instance is sealed under; None if it is not here."""
-        query = (
-            select(Patient.pseudonym, Patient.wrapped_key)
-            .join(Patient.studies)
-            .join(Study.series)
-            .join(Series.instances)
-            .where(Instance.uid == sop_instance_uid)
-        )
-        with self.reading() as session:
-            found = session.execute(query).one_or_none()
-            return (found.pseudonym, found.wrapped_key) if found else None
-
     def has_instance(self, sop_instance_uid: str) -> bool:
         """Whether an instance is archived here."""
         with self.reading() as session:
@@ -269,53 +233,25 @@ class Studies(Database):
                 "spool_pending": waiting(session)[0],
             }
 
-    def expect(self, study_uid: str, instances: int | None) -> None:
-        """A study has so many instances at its source: it is not sealed with fewer. None lifts this."""
-        with self.writing() as session:
-            study = session.scalars(select(Study).where(Study.uid == study_uid).with_for_update()).one()
-            study.expected_instances = instances
-
     def seal_quiet_studies(self, quiet: timedelta, now: datetime) -> list[str]:
-        """Seal the open studies that nothing was received for since ``quiet``, and whose count agrees.
+        """Seal the open studies that nothing was received for since ``quiet``; returns their UIDs.
 
-        What waits in the spool may belong to any study, so the clock stops at the oldest instance there.
-        Returns the UIDs of the studies sealed.
+        What waits in the spool may belong to any study, so the clock stops at the oldest instance there. A study that
+        is being pulled is open until the pull has ended: only then does its count agree with its source's.
         """
         with self.writing() as session:
             _, oldest = waiting(session)
             horizon = min(now, oldest) if oldest else now
+            being_pulled = select(Pull.study_uid).where(Pull.state.in_((PullState.WAITING, PullState.RUNNING)))
             query = (
                 select(Study)
                 .where(Study.state == StudyState.OPEN, Study.last_received <= horizon - quiet)
+                .where(Study.uid.not_in(being_pulled))
                 .options(selectinload(Study.series).selectinload(Series.instances))
                 .order_by(Study.id)
                 .with_for_update()
             )
-            return [study.uid for study in session.scalars(query).all() if _seal(study, now)]
-
-    def forget_rows(self, pseudonym: str) -> list[str]:
-        """Destroy the patient's wrapped key and every row; returns the spool names of their quarantined raw copies.
-
-        The pseudonym itself is kept among the forgotten, so that what still arrives is refused.
-        """
-        with self.writing() as session:
-            raw = select(Quarantine.spool_name, Quarantine.received_id).where(Quarantine.pseudonym == pseudonym)
-            copies = session.execute(raw).all()
-            session.execute(delete(Quarantine).where(Quarantine.pseudonym == pseudonym))
-            session.execute(delete(Received).where(Received.id.in_([copy.received_id for copy in copies])))
-            session.execute(delete(Patient).where(Patient.pseudonym == pseudonym))  # the rest cascades
-            session.execute(self.insert_new(Forgotten), [{"pseudonym": pseudonym, "forgotten_at": datetime.now(UTC)}])
-            return [copy.spool_name for copy in copies]
-
-    def rewrap_keys(self, rewrap: Callable[[str, bytes], bytes]) -> int:
-        """Replace every wrapped key by ``rewrap(pseudonym, wrapped)``, all or none; returns how many changed."""
-        changed = 0
-        with self.writing() as session:
-            for patient in session.scalars(select(Patient).with_for_update()):
-                wrapped = rewrap(patient.pseudonym, patient.wrapped_key)
-                changed += wrapped != patient.wrapped_key
-                patient.wrapped_key = wrapped
-        return changed
+            return [_seal(study, now) for study in session.scalars(query).all()]
 
 
 def content_digest(instances: Iterable[tuple[str, str]]) -> str:
@@ -326,10 +262,8 @@ def content_digest(instances: Iterable[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def _seal(study: Study, now: datetime) -> bool:
+def _seal(study: Study, now: datetime) -> str:
     instances = [instance for series in study.series for instance in series.instances]
-    if study.expected_instances is not None and len(instances) < study.expected_instances:
-        return False
     for series in study.series:
         series.geometry = describe_stack(series.instances).to_json()  # type: ignore[arg-type]
     study.state = StudyState.SEALED
@@ -341,7 +275,7 @@ def _seal(study: Study, now: datetime) -> bool:
             digest=content_digest((i.uid, i.sha256) for i in instances),
         )
     )
-    return True
+    return study.uid
 
 
 def _list(numbers: Sequence[float] | None) -> list[float] | None:

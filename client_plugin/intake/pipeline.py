@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset, FileDataset
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.instance import ArchivedInstance, NotArchivable
+from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import ReceivedRow
 from client_plugin.archive.sealing import SealBroken
-from client_plugin.archive.studies import PatientForgotten
 from client_plugin.intake.deidentify import Deidentifier, Quarantine
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.intake.spool import Spool

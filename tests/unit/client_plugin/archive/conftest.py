@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -35,7 +36,7 @@ class PostgreSQL:
         if self._as_user:
             shutil.chown(folder, "postgres")
         self._run("initdb", "-D", self._data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C")
-        options = f"-p {self.port} -k {folder} -c listen_addresses=127.0.0.1"
+        options = f"-p {self.port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"  # it is thrown away
         self._run("pg_ctl", "-D", self._data, "-l", folder / "log", "-o", options, "-w", "start")
 
     def _run(self, program: str, *arguments: object) -> None:
@@ -43,12 +44,14 @@ class PostgreSQL:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, f"{program}: {done.stderr or done.stdout}"
 
-    def url(self) -> str:
-        """A fresh, empty database."""
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of a fresh, empty database."""
         name = f"catalogue_{next(self._numbers)}"
         with psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+            yield f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
@@ -63,12 +66,14 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of each kind: every test that asks for one runs on both."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/catalogue.sqlite"
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    return server.url()
+        yield f"sqlite:///{tmp_path}/catalogue.sqlite"
+    else:
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        with server.database() as database:
+            yield database
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from client_plugin.archive.archive import Archive, NotInArchive
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.instance import ArchivedInstance, NotArchivable
 from client_plugin.archive.keys import SiteKeys
+from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.sealing import SealBroken
-from client_plugin.archive.studies import PatientForgotten
 from client_plugin.config import NodeConfig
 
 from .samples import ct

@@ -4,8 +4,8 @@ import pytest
 
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.models import StudyState
+from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import CatalogueReason, NewReceived, ReceivedRow
-from client_plugin.archive.studies import PatientForgotten
 
 from .conftest import MINUTE, START
 from .samples import CT, EXPLICIT_LE, catalogued, ct, seg
@@ -105,21 +105,6 @@ def test_a_busy_spool_does_not_keep_an_old_study_open(catalogue: Catalogue) -> N
     add(catalogue, 1, START)
     received(catalogue, "of another study", START + 30 * MINUTE)
     assert catalogue.seal_quiet_studies(QUIET, START + 30 * MINUTE) == ["2.25.1"]
-
-
-def test_a_study_that_lacks_instances_is_not_sealed(catalogue: Catalogue) -> None:
-    add(catalogue, 1, START)
-    catalogue.expect("2.25.1", 2)
-    assert catalogue.seal_quiet_studies(QUIET, START + 60 * MINUTE) == []
-    add(catalogue, 2, START + MINUTE)
-    assert catalogue.seal_quiet_studies(QUIET, START + 60 * MINUTE) == ["2.25.1"]
-
-
-def test_nobody_waits_for_ever_for_instances_that_cannot_be_had(catalogue: Catalogue) -> None:
-    add(catalogue, 1, START)
-    catalogue.expect("2.25.1", 2)
-    catalogue.expect("2.25.1", None)
-    assert catalogue.seal_quiet_studies(QUIET, START + 60 * MINUTE) == ["2.25.1"]
 
 
 def test_a_late_instance_makes_the_next_version_and_leaves_the_first_as_it_was(catalogue: Catalogue) -> None:
