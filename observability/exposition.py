@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import base64
-import errno
 import gzip
 import hmac
 import logging
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Protocol
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from observability.http import HttpServer
 from observability.logs import fields
 
 log = logging.getLogger(__name__)
-
-CONNECTION_TIMEOUT = 10.0
-"""Seconds that a scraper may take for its handshake and its request line."""
-
-
-class EndpointError(RuntimeError):
-    """The endpoint cannot be opened; the message names the cause and the cure."""
 
 
 class Collector(Protocol):
@@ -102,13 +91,13 @@ class Guarded:
         yield failed
 
 
-class Endpoint:
+class Endpoint(HttpServer):
     """Serves ``/metrics`` from a thread of this process.
 
     Parameters
     ----------
     host, port
-        Address; port 0 takes a free one (see :attr:`port`).
+        Address; port 0 takes a free one (see ``port``).
     collectors
         Parts of the answer by name.
     access
@@ -116,62 +105,14 @@ class Endpoint:
     """
 
     def __init__(self, host: str, port: int, collectors: dict[str, Collector], access: Access | None = None) -> None:
-        self.host = host
-        self._wanted_port = port
+        self._access = access or Access()
+        super().__init__("metrics", host, port, self._application, self._access.certificate, self._access.private_key)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(Guarded(collectors))
-        self._access = access or Access()
-        self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        if self._server is None:
-            raise EndpointError("the metrics endpoint is not running: call start()")
-        return int(self._server.server_port)
 
     @property
     def url(self) -> str:
-        scheme = "https" if self._access.certificate else "http"
-        return f"{scheme}://{self.host}:{self.port}/metrics"
-
-    def start(self) -> None:
-        """Listen.
-
-        Raises
-        ------
-        EndpointError
-            The address is in use, not ours, or the TLS files cannot be read.
-        """
-        try:
-            server = make_server(self.host, self._wanted_port, self._application, _Server, _QuietHandler)
-        except OSError as error:
-            raise EndpointError(_explain(error, self.host, self._wanted_port)) from None
-        if self._access.certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            try:
-                context.load_cert_chain(self._access.certificate, self._access.private_key)
-            except OSError as error:
-                server.server_close()
-                raise EndpointError(
-                    f"metrics.tls: cannot read {self._access.certificate} and its key ({error.strerror or error}): "
-                    "give a PEM certificate and the private key that belongs to it"
-                ) from None
-            assert isinstance(server, _Server)  # noqa: S101 - make_server returns the class it is given
-            server.tls = context
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=[0.1], name="metrics-endpoint", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop listening; a second call does nothing."""
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join(timeout=5)
-        self._server = self._thread = None
+        return f"{self.address}/metrics"
 
     def _application(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         expected = self._access.expected
@@ -195,44 +136,3 @@ class Endpoint:
             headers.append(("Content-Encoding", "gzip"))
         start_response("200 OK", [*headers, ("Content-Length", str(len(body)))])
         return [body]
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    tls: ssl.SSLContext | None = None
-
-    def get_request(self) -> tuple[Any, Any]:
-        connection, address = self.socket.accept()
-        connection.settimeout(CONNECTION_TIMEOUT)
-        if self.tls is not None:
-            # The handshake happens at the first read, in the connection's own thread: nobody can block the others.
-            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, address
-
-    def server_bind(self) -> None:
-        # Without WSGIServer's look-up of the host's name, which can take seconds in a hospital's network.
-        TCPServer.server_bind(self)
-        self.server_name = str(self.server_address[0])
-        self.server_port = int(self.server_address[1])
-        self.setup_environ()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a scraper's connection broke")
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Scrapes are not events."""
-
-
-def _explain(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"metrics: port {port} on {host} is in use: stop the other program, "
-            f"or set metrics.port to a free one (ss -ltnp shows who has it)"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"metrics: {host} is no address of this machine: set metrics.host to 127.0.0.1 or to one of its own"
-    if error.errno == errno.EACCES:
-        return f"metrics: not allowed to bind port {port}: set metrics.port to one above 1023"
-    return f"metrics: cannot listen on {host}:{port} ({error.strerror}): check metrics.host and metrics.port"

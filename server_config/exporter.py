@@ -18,7 +18,8 @@ from nvflare.apis.fl_context import FLContext
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from observability import setup
-from observability.exposition import Access, Collector, Endpoint, EndpointError
+from observability.exposition import Access, Collector, Endpoint
+from observability.http import EndpointError
 from observability.processes import ProcessTree, SharedFigures
 from server_config import metrics
 

@@ -15,7 +15,8 @@ from client_plugin.intake import deidentify
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.metrics import instruments
 from client_plugin.metrics.facts import CatalogueView, FactsCollector
-from observability.exposition import Access, Collector, Endpoint, EndpointError
+from observability.exposition import Access, Collector, Endpoint
+from observability.http import EndpointError
 from observability.instruments import registry
 from observability.processes import ProcessTree, SharedFigures
 from observability.setup import folder

@@ -18,7 +18,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from observability.exposition import Access, Endpoint, EndpointError
+from observability.exposition import Access, Endpoint
+from observability.http import EndpointError
 
 
 class One:
