@@ -44,13 +44,22 @@ OK = "ok"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the job asks of the aggregation. Every site reads it from its own copy of the job and signs it."""
+    """What the job asks of the aggregation. Every site reads it from its own copy of the job and signs it.
+
+    Attributes
+    ----------
+    min_sites
+        Fewest sites of a sum.
+    min_share
+        Least weight of a sum, as a share of the largest sum of this job so far; 0: any.
+    """
 
     encryption: Encryption
     bits: int
     clip: float
     max_weight: float
     min_sites: int
+    min_share: float = 0.0
 
     def fields(self) -> dict[str, int | str]:
         """For a header: floats as their exact hexadecimal."""
@@ -60,6 +69,7 @@ class Settings:
             "clip": float(self.clip).hex(),
             "max_weight": float(self.max_weight).hex(),
             "min_sites": self.min_sites,
+            "min_share": float(self.min_share).hex(),
         }
 
     def parameters(self, sites: int) -> Parameters:

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     MISSING_SHARES = "missing_shares"
     SECOND_REVEAL = "second_reveal"
     OUT_OF_ORDER = "out_of_order"
+    MISSED_SUM = "missed_sum"
+    TOO_LITTLE_DATA = "too_little_data"
     UNSUPPORTED = "unsupported"
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from secure_aggregation.errors import ProtocolError, Reason
@@ -39,12 +40,16 @@ class Credentials:
     certificate: bytes
     key: bytes = field(repr=False)
 
-    def sign(self, message: bytes) -> bytes:
-        """RSASSA-PSS with SHA-256."""
+    @cached_property
+    def _private(self) -> RSAPrivateKey:
         private = load_pem_private_key(self.key, None)
         if not isinstance(private, RSAPrivateKey):
             raise ProtocolError(Reason.UNSUPPORTED, "the kit's key is no RSA key, as NVFlare's kits have")
-        return private.sign(message, _PSS, hashes.SHA256())
+        return private
+
+    def sign(self, message: bytes) -> bytes:
+        """RSASSA-PSS with SHA-256."""
+        return self._private.sign(message, _PSS, hashes.SHA256())
 
 
 @dataclass(frozen=True)
@@ -126,10 +131,3 @@ def common_name(certificate: bytes) -> str:
     """The name in a PEM certificate."""
     leaf = x509.load_pem_x509_certificate(certificate)
     return str(leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-
-
-def fingerprint(certificate: bytes) -> bytes:
-    """SHA-256 of the certificate's DER."""
-    import hashlib
-
-    return hashlib.sha256(x509.load_pem_x509_certificate(certificate).public_bytes(Encoding.DER)).digest()

@@ -34,6 +34,9 @@ MAX_SITES = 128
 MAX_PLAIN_BITS = 59
 """SEAL takes a plaintext modulus of at most 60 bits, and 2**59 has 60."""
 
+MIN_PLAIN_BITS = 40
+"""A slot must hold the sum of ``MAX_SITES`` numbers of 31 bits."""
+
 ERROR_BOUND = 21 + 1
 """Worst case of error and rounding that one ciphertext adds to the sum, in units of the ciphertext modulus."""
 
@@ -76,7 +79,7 @@ class Parameters:
     fields, width
         Fields in a slot, and bits of each.
     coefficient_bytes
-        Bytes of one packed ciphertext coefficient: ``log2 q`` rounded up, over 8.
+        Bytes of one packed ciphertext coefficient: ``log2 q`` rounded up, over 8. Zero when only masks protect the sum.
     clip
         Bound on the absolute value of a tensor's element.
     max_weight
@@ -187,9 +190,10 @@ def choose(encryption: Encryption, *, sites: int, bits: int, clip: float, max_we
     for fields in (1, 2, 3):
         width = min(bits + _headroom(sites), MAX_PLAIN_BITS // fields)
         value_bits = width - _headroom(sites)
-        size = _coefficient_bytes(fields * width, sites)
-        if value_bits >= bits - 2 and size is not None:
-            cost = size / fields if encryption.he else -(-fields * width // 8) / fields
+        size = _coefficient_bytes(fields * width, sites) if encryption.he else 0
+        # Below 40 bits a slot could not hold the proofs at the end of the vector.
+        if value_bits >= bits - 2 and size is not None and fields * width >= MIN_PLAIN_BITS:
+            cost = (size or -(-fields * width // 8)) / fields
             candidates.append((bits - value_bits, cost, fields, width, value_bits, size))
     _, _, fields, width, value_bits, size = min(candidates)
     chosen = Parameters(
@@ -218,6 +222,10 @@ def check(parameters: Parameters) -> None:
     p = parameters
     if p.sites * 2 * p.bound >= 1 << p.width or p.plain_bits > MAX_PLAIN_BITS:
         raise ProtocolError(Reason.UNSUPPORTED, f"a sum of {p.sites} values may leave its field of {p.width} bits")
+    if p.plain_bits < MIN_PLAIN_BITS or p.sites > MAX_SITES:
+        raise ProtocolError(Reason.UNSUPPORTED, f"slots of {p.plain_bits} bits are too small for {p.sites} sites")
+    if not p.encryption.he:
+        return
     if p.sites * ERROR_BOUND << (p.plain_bits + 1) >= math.prod(p.primes):
         raise ProtocolError(Reason.UNSUPPORTED, f"noise of {p.sites} ciphertexts may reach the plaintext")
     if sum(p.prime_bits) > STANDARD_128[DEGREE]:

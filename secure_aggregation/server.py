@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from secure_aggregation import ceremony, messages, packing, rounds
+from secure_aggregation import ceremony, messages, packing, revealing, rounds, shamir
 from secure_aggregation.ceremony import Announcement, Roster, Settings, Wire
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import Authority
@@ -129,7 +130,9 @@ class RunningSum:
         self.step = step
         self._layout = layout
         self._updates: dict[str, rounds.Update] = {}
+        self._revealed: dict[str, bytes] = {}
         self._total: npt.NDArray[np.uint64] | None = None
+        self._closed = False
         self.seconds = 0.0
 
     @property
@@ -150,6 +153,8 @@ class RunningSum:
             With the reason; the sum is as before.
         """
         start = time.perf_counter()
+        if self._closed:
+            raise ProtocolError(Reason.WRONG_ROUND, f"{site}: round {self.step} is closed")
         update = rounds.read_update(wire, self.roster, site, self.step, self.parameters)
         if site in self._updates:
             raise ProtocolError(Reason.DUPLICATE_SITE, f"{site} has contributed to round {self.step}")
@@ -168,9 +173,7 @@ class RunningSum:
             self._total[part] += self._unpack(update.payload, part)
         self._layout = update.layout
         # A copy of the seeds, so that the payload they are a view into can go.
-        self._updates[site] = rounds.Update(
-            site, update.header, update.layout, update.ciphertexts, update.seeds.copy(), np.empty(0, np.uint8)
-        )
+        self._updates[site] = replace(update, seeds=update.seeds.copy(), payload=np.empty(0, np.uint8))
         self.seconds += time.perf_counter() - start
 
     def _unpack(self, payload: npt.NDArray[np.uint8], part: slice) -> npt.NDArray[np.uint64]:
@@ -205,8 +208,37 @@ class RunningSum:
         self.seconds += time.perf_counter() - start
         return packed
 
-    def message(self, roster: Roster, step: int, total_rounds: int, purpose: str) -> Wire:
-        """The next round's message with this sum in it."""
-        return rounds.round_message(
-            roster, step, total_rounds, purpose, (self.step, list(self._updates.values()), self.finish())
-        )
+    def reveal(self, site: str) -> Wire:
+        """With masks: the question to one site, for this set of contributors. The sum takes no update after the
+        first.
+        """
+        self._closed = True
+        updates = {one: (update.header, update.boxes) for one, update in self._updates.items()}
+        return revealing.reveal(self.roster, site, self.step, updates)
+
+    def revealed(self, site: str, wire: messages.Buffer) -> None:
+        """Take a site's shares."""
+        revealing.check_revealed(wire, self.roster, site, self.step, self._updates)
+        self._revealed[site] = np.frombuffer(wire, np.uint8).tobytes()
+
+    @property
+    def unmasked(self) -> bool:
+        """Whether as many sites revealed as are needed to open the sum."""
+        needed = shamir.threshold(len(self.roster.members)) if self.parameters.encryption.masks else 0
+        return len(self._revealed) >= needed
+
+    def close(self) -> rounds.Closed:
+        """The sum as the sites get it.
+
+        Raises
+        ------
+        ProtocolError
+            ``missing_shares``: with masks, fewer sites revealed than the threshold; ``too_few_sites``: nobody
+            contributed.
+        """
+        if not self.unmasked:
+            raise ProtocolError(
+                Reason.MISSING_SHARES, f"round {self.step}: only {len(self._revealed)} sites revealed their shares"
+            )
+        self._closed = True
+        return rounds.Closed(self.roster, self.step, list(self._updates.values()), self.finish(), self._revealed)

@@ -2,36 +2,40 @@
 
 ::
 
-    idle --announce--> announced --share--> shared --confirm--> confirmed --ready--> ready --(next epoch)--> announced
-    ...
+    idle --announce--> announced --share--> shared --confirm--> confirmed --ready--> ready
 
 In *ready*, :meth:`Site.begin` takes a round's message (opening the last sum on the way), :meth:`Site.seal` makes the
-one update of that round. Every refusal leaves the state as it was, except in the ceremony: there it is back to idle
-and the epoch's keys are gone.
+one update of that round, and with masks :meth:`Site.reveal` gives the shares that unmask the sum of exactly one set
+of sites. A new ceremony may start in any state; the keys of the epoch before stay until the next sum is opened,
+because that sum may still be theirs. A refusal in the ceremony leads back to idle; any other refusal leaves the state
+as it was.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
-import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from secure_aggregation import ceremony, encoding, keys, lattice, messages, packing, rounds
-from secure_aggregation.ceremony import Roster, Settings, Wire
+from secure_aggregation import catching_up, ceremony, epoch, messages, opening, revealing, rounds, sealing
+from secure_aggregation.catching_up import RunningTotal
+from secure_aggregation.ceremony import Settings, Wire
+from secure_aggregation.epoch import Epoch, ReadyEpoch, SharedEpoch
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import Authority, Credentials
 from secure_aggregation.layout import Layout
-from secure_aggregation.parameters import DEGREE, Parameters
+from secure_aggregation.sealing import Timings
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 Clock = Callable[[], datetime.datetime]
+EpochT = TypeVar("EpochT", bound=Epoch)
 
 
 class State(StrEnum):
@@ -79,35 +83,6 @@ class Instruction:
     opened: Opened | None
 
 
-@dataclass
-class Timings:
-    """Seconds and bytes of the last update and the last opening, for metrics."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    update_bytes: int = 0
-    clipped_values: int = 0
-
-    def measure(self, step: str, start: float) -> float:
-        now = time.perf_counter()
-        self.seconds[step] = now - start
-        return now
-
-
-@dataclass(frozen=True)
-class _Epoch:
-    """The keys of one epoch. Replaced as a whole, never changed."""
-
-    number: int
-    seal_keys: keys.Agreement
-    mask_keys: keys.Agreement
-    own: bytes
-    roster: Roster | None = None
-    parameters: Parameters | None = None
-    group: bytes = b""
-    secret: bytes = b""
-    cipher: lattice.Cipher | None = None
-
-
 class Site:
     """One site in one job.
 
@@ -140,11 +115,17 @@ class Site:
         self._clock = clock
         self._layout: Layout | None = None
         self._state = State.IDLE
-        self._epoch: _Epoch | None = None
+        self._epoch: Epoch | None = None
+        self._previous: ReadyEpoch | None = None
         self._last_epoch = -1
         self._step: int | None = None
         self._last_step = -1
         self._last_opened: Opened | None = None
+        self._total: RunningTotal | None = None
+        self._most_weight = 0.0
+        self._exposed = False
+        self._own_shares: dict[int, bytes] = {}
+        self._revealed: dict[int, tuple[frozenset[str], Wire]] = {}
 
     @property
     def state(self) -> State:
@@ -169,9 +150,11 @@ class Site:
 
     def destroy(self) -> None:
         """Forget all keys. The site is idle and refuses everything but a new ceremony."""
-        self._epoch = None
+        self._epoch = self._previous = None
         self._state = State.IDLE
         self._step = None
+        self._own_shares.clear()
+        self._revealed.clear()
 
     # --- ceremony ---------------------------------------------------------------------------------------------
 
@@ -182,81 +165,50 @@ class Site:
         ceremony.expect(message, self.job, number)
         if number <= self._last_epoch:
             raise ProtocolError(Reason.REPLAY, f"epoch {number} has been; every ceremony needs a new one")
-        self.destroy()
-        seal_keys, mask_keys = keys.Agreement.generate(), keys.Agreement.generate()
+        if isinstance(self._epoch, ReadyEpoch) and self._state is State.READY:
+            self._previous = self._epoch
+        fresh = Epoch.fresh(number, self.name)
         wire = ceremony.announcement(
-            self.job, number, self.name, self.settings, seal_keys.public, mask_keys.public,
+            self.job, number, self.name, self.settings, fresh.seal_keys.public, fresh.mask_keys.public,
             self._credentials.certificate, self._credentials.sign,
         )  # fmt: skip
         self._last_epoch = number
-        self._epoch = _Epoch(number, seal_keys, mask_keys, wire.tobytes())
+        self._epoch = fresh.announced(wire.tobytes())
         self._state = State.ANNOUNCED
+        self._step = None
         return wire
 
     def share(self, roster: messages.Buffer) -> Wire:
         """Check the roster; seal to every other site what it must hold."""
-        with self._ceremony(State.ANNOUNCED) as epoch:
+        with self._ceremony(State.ANNOUNCED, Epoch) as current:
             checked = ceremony.read_roster(
-                roster, self.job, epoch.number, epoch.own, self.name, self.settings, self._authority, self._clock()
+                roster, self.job, current.number, current.own, self.name, self.settings, self._authority, self._clock()
             )
             parameters = self.settings.parameters(len(checked.members))
-            group, secret, body = b"", b"", b""
-            if checked.leader == self.name:
-                group = secrets.token_bytes(32)
-                if parameters.encryption.he:
-                    secret = lattice.generate_secret(lattice.Lattice(parameters))
-                    body = keys.seal(keys.derive(group, "secret key"), secret, checked.transcript)
-            boxes = {
-                site: self._box(checked, epoch, site, {"group": group.hex()}).hex()
-                for site in checked.sites
-                if site != self.name
-            }
-            self._epoch = _Epoch(
-                epoch.number, epoch.seal_keys, epoch.mask_keys, epoch.own, checked, parameters, group, secret
-            )
+            self._epoch, boxes, body = epoch.share(current, checked, parameters)
             self._state = State.SHARED
-            return messages.encode(
-                ceremony.SHARES,
-                {"job": self.job, "epoch": epoch.number, "site": self.name, "boxes": boxes},
-                self._credentials.sign,
-                body,
-            )
+            fields = {"job": self.job, "epoch": current.number, "site": self.name, "boxes": boxes}
+            return messages.encode(ceremony.SHARES, fields, self._credentials.sign, body)
 
     def confirm(self, delivery: messages.Buffer) -> Wire:
         """Take the keys out of the boxes; sign the transcript."""
-        with self._ceremony(State.SHARED) as epoch:
-            roster, parameters = _known(epoch)
+        with self._ceremony(State.SHARED, SharedEpoch) as current:
             message = messages.decode(delivery, ceremony.DELIVERY)
-            ceremony.expect(message, self.job, epoch.number)
-            opened = {
-                site: self._unbox(roster, epoch, site, box)
-                for site, box in message.table("boxes").items()
-                if site != self.name
-            }
-            if set(opened) != set(roster.members) - {self.name}:
-                raise ProtocolError(Reason.MISSING_SHARES, "not every site of the roster sent a box")
-            group, secret = epoch.group, epoch.secret
-            if roster.leader != self.name:
-                group = bytes.fromhex(str(opened[roster.leader].get("group", "")))
-                if len(group) != 32:
-                    raise ProtocolError(Reason.WRONG_KEY, f"{roster.leader} sent no group key")
-                if parameters.encryption.he:
-                    secret = keys.unseal(keys.derive(group, "secret key"), message.body.tobytes(), roster.transcript)
-            cipher = lattice.Cipher(lattice.Lattice(parameters), secret) if parameters.encryption.he else None
-            self._epoch = _Epoch(
-                epoch.number, epoch.seal_keys, epoch.mask_keys, epoch.own, roster, parameters, group, secret, cipher
-            )
+            ceremony.expect(message, self.job, current.number)
+            complete = epoch.confirm(current, message)
+            self._epoch = complete
             self._state = State.CONFIRMED
             digest = self._layout.digest if self._layout else None
-            return ceremony.confirmation(roster, self.name, group, digest, self._credentials.sign)
+            return ceremony.confirmation(complete.roster, self.name, complete.group, digest, self._credentials.sign)
 
     def ready(self, confirmations: messages.Buffer) -> None:
         """Check that all sites saw and hold the same; from here on updates may be sent."""
-        with self._ceremony(State.CONFIRMED) as epoch:
-            roster, _ = _known(epoch)
+        with self._ceremony(State.CONFIRMED, ReadyEpoch) as current:
             digest = self._layout.digest if self._layout else None
-            ceremony.read_ready(confirmations, roster, epoch.group, digest)
+            ceremony.read_ready(confirmations, current.roster, current.group, digest)
             self._state = State.READY
+            self._exposed = False
+            self._own_shares.clear()
 
     # --- rounds -----------------------------------------------------------------------------------------------
 
@@ -269,46 +221,18 @@ class Site:
             ``wrong_round``: not later than the last one (a repeated message of the current round is allowed while its
             update is due); ``wrong_sum`` and everything that can be wrong with a sum.
         """
-        epoch = self._ready()
-        roster, parameters = _known(epoch)
-        layout = self._layout
-        expected = ceremony.layout_tag(epoch.group, roster.transcript, layout.digest) if layout else None
-        message = rounds.read_round(wire, roster, parameters, self.settings.min_sites, expected)
+        current = self._ready()
+        message = rounds.read_round(wire, current.roster)
         if message.step != self._step and message.step <= self._last_step:
             raise ProtocolError(
                 Reason.WRONG_ROUND, f"round {message.step} has been: the last one was {self._last_step}"
             )
-        opened = None
-        if message.total is not None:
-            if layout is None:
-                raise ProtocolError(Reason.LAYOUT_DIFFERS, "a sum arrived before this site declared its tensors")
-            opened = self._open(epoch, message.total, layout)
+        opened = self._open(message) if message.sum_step is not None else None
         if message.purpose == rounds.TRAIN:
             self._step = self._last_step = message.step
         else:
             self._step = None
         return Instruction(message.step, message.rounds, message.purpose, opened)
-
-    def _open(self, epoch: _Epoch, total: rounds.Sum, layout: Layout) -> Opened:
-        if self._last_opened is not None and self._last_opened.step == total.step:
-            if self._last_opened.contributors != total.contributors:
-                raise ProtocolError(Reason.SECOND_REVEAL, f"a second sum of round {total.step}, of other sites")
-            return self._last_opened
-        roster, parameters = _known(epoch)
-        start = time.perf_counter()
-        around = encoding.Round(epoch.group, roster.transcript, total.step)
-        count = total.ciphertexts
-        if count != encoding.ciphertexts(layout.size, parameters):
-            raise ProtocolError(Reason.LAYOUT_DIFFERS, "the sum has another length than this site's tensors")
-        assert epoch.cipher is not None  # noqa: S101 - set with every state that reaches this line
-        c0 = packing.unpack_residues(total.payload, parameters.coefficient_bytes, DEGREE)
-        seeds = total.seeds.reshape(len(total.contributors), count, -1)
-        slots, budget = epoch.cipher.decrypt(seeds, c0)
-        start = self.timings.measure("open", start)
-        mean = encoding.decode(slots, layout.size, total.contributors, around, parameters)
-        self.timings.measure("decode", start)
-        self._last_opened = Opened(total.step, layout.unflatten(mean.vector), mean.weight, total.contributors, budget)
-        return self._last_opened
 
     def seal(self, tensors: Tensors, weight: float) -> Wire:
         """Make the update of the current round; once.
@@ -316,78 +240,163 @@ class Site:
         Raises
         ------
         ProtocolError
-            ``out_of_order``: no update is due; ``not_finite``; ``layout_differs``.
+            ``out_of_order``: no update is due, or this epoch's mask key was revealed; ``not_finite``;
+            ``layout_differs``.
         """
-        epoch = self._ready()
-        roster, parameters = _known(epoch)
+        current = self._ready()
         if self._step is None:
             raise ProtocolError(Reason.OUT_OF_ORDER, "no update is due: one was made, or no round has begun")
+        if self._exposed:
+            raise ProtocolError(
+                Reason.OUT_OF_ORDER, "this site was dropped from a sum and its mask key revealed: a new ceremony is due"
+            )
+        step = self._step
         layout = self._layout or Layout.of(tensors)
         self.declare_layout(layout)
         start = time.perf_counter()
         vector = layout.flatten(tensors)
-        around = encoding.Round(epoch.group, roster.transcript, self._step)
-        slots, self.timings.clipped_values = encoding.encode(vector, weight, self.name, around, parameters)
-        start = self.timings.measure("encode", start)
-        assert epoch.cipher is not None  # noqa: S101 - set with every state that reaches this line
-        seeds, c0 = epoch.cipher.encrypt(slots)
-        start = self.timings.measure("encrypt", start)
+        self.timings.measure("flatten", start)
+        parts = sealing.seal(current, step, vector, weight, self.timings)
+        self._own_shares[step] = parts.own_share
+        start = time.perf_counter()
         wire = rounds.update(
-            roster, self.name, self._step, ceremony.layout_tag(epoch.group, roster.transcript, layout.digest),
-            len(slots), seeds, packing.pack_residues(c0, parameters.coefficient_bytes), self._credentials.sign,
-        )  # fmt: skip
-        self.timings.measure("serialize", start)
+            current.roster, self.name, step, current.layout_tag(layout.digest) or b"", parts, self._credentials.sign
+        )
+        self.timings.measure("sign", start)
         self.timings.update_bytes = wire.size
         self._step = None
         return wire
 
+    def reveal(self, request: messages.Buffer) -> Wire:
+        """Give the shares that unmask the sum of one set of sites: of the contributors' own masks, of the others'
+        mask keys.
+
+        Raises
+        ------
+        ProtocolError
+            ``second_reveal``: another set was asked for in this round before; ``too_few_sites``; ``wrong_round``.
+        """
+        current = self._ready()
+        asked = rounds.read_reveal(request, current.roster, self.name, self._least(current))
+        contributors = frozenset(asked.contributors)
+        before = self._revealed.get(asked.step)
+        if before is not None:
+            if before[0] != contributors:
+                raise ProtocolError(
+                    Reason.SECOND_REVEAL, f"the server asked twice for round {asked.step}, with different sets of sites"
+                )
+            return before[1]
+        if asked.step != self._last_step:
+            raise ProtocolError(Reason.WRONG_ROUND, f"shares of round {asked.step} in round {self._last_step}")
+        purpose = revealing.box_purpose(asked.step)
+        shares = {}
+        for site in current.roster.sites:
+            if site not in contributors:
+                shares[site] = current.shares[site]
+            elif site == self.name:
+                shares[site] = self._own_shares.get(asked.step, b"")
+            else:
+                shares[site] = current.unbox(site, asked.boxes[site], purpose)
+        if self.name not in contributors:
+            # The others learn this site's mask key now: no update may be masked with it any more.
+            self._exposed = True
+            self._step = None
+        wire = revealing.revealed(
+            current.roster, self.name, asked.step, contributors, current.group, shares, self._credentials.sign
+        )
+        self._revealed[asked.step] = contributors, wire
+        return wire
+
+    # --- catching up ------------------------------------------------------------------------------------------
+
+    def state_of(self, request: messages.Buffer) -> Wire:
+        """Seal this site's running total for sites of the roster that were away."""
+        current = self._ready()
+        message = messages.decode(request, catching_up.STATE_REQUEST)
+        ceremony.expect(message, self.job, current.number)
+        self._open(rounds.read_round(message.body, current.roster))
+        if self._layout is None or self._total is None:
+            raise ProtocolError(Reason.OUT_OF_ORDER, "no sum was opened yet")
+        return catching_up.state(current.roster, self.name, self._total, current.group, self._credentials.sign)
+
+    def catch_up(self, wire: messages.Buffer) -> None:
+        """Take another site's running total; the next :meth:`begin` hands out what this site missed."""
+        current = self._ready()
+        if self._layout is None:
+            raise ProtocolError(Reason.LAYOUT_DIFFERS, "a running total arrived before this site declared its tensors")
+        total = catching_up.read_state(wire, current.roster, self._layout.size, current.group)
+        before = self._running_total(self._layout)
+        if total.step < before.step:
+            raise ProtocolError(Reason.WRONG_ROUND, f"a running total of round {total.step}: this site has more")
+        missed = self._layout.unflatten(total.vector - before.vector)
+        self._total = total
+        self._last_opened = Opened(total.step, missed, 0.0, total.contributors, 0)
+
+    def _running_total(self, layout: Layout) -> RunningTotal:
+        return self._total or RunningTotal(-1, (), np.zeros(layout.size, np.float32))
+
     # --- helpers ----------------------------------------------------------------------------------------------
 
-    def _ready(self) -> _Epoch:
-        if self._state is not State.READY or self._epoch is None:
+    def _open(self, message: rounds.RoundMessage) -> Opened:
+        """Open the sum in a round's message, or give the answer of the first time."""
+        known = self._last_opened
+        if known is not None and known.step == message.sum_step:
+            if set(known.contributors) != set(message.message.table("contributors")):
+                raise ProtocolError(Reason.SECOND_REVEAL, f"a second sum of round {known.step}, of other sites")
+            return known
+        source = self._source(message.sum_epoch)
+        layout = self._layout
+        if layout is None:
+            raise ProtocolError(Reason.LAYOUT_DIFFERS, "a sum arrived before this site declared its tensors")
+        total = rounds.read_sum(
+            message,
+            source.roster,
+            source.parameters,
+            self._least(source),
+            source.layout_tag(layout.digest) or b"",
+            source.group,
+        )
+        before = self._running_total(layout)
+        if total.step != before.step + 1:
+            raise ProtocolError(
+                Reason.MISSED_SUM, f"the sum of round {total.step}, but this site's model is at round {before.step}"
+            )
+        mean, budget = opening.open_sum(source, total, layout.size, self.timings)
+        if mean.weight < self.settings.min_share * self._most_weight:
+            raise ProtocolError(Reason.TOO_LITTLE_DATA, f"round {total.step}: a sum of too small a share of the data")
+        self._most_weight = max(self._most_weight, mean.weight)
+        self._total = before.plus(total.step, total.contributors, mean.vector)
+        self._last_opened = Opened(total.step, layout.unflatten(mean.vector), mean.weight, total.contributors, budget)
+        if source.parameters.encryption.masks and self.name not in total.contributors and source is self._epoch:
+            self._exposed = True
+        self._previous = None
+        return self._last_opened
+
+    def _source(self, number: int) -> ReadyEpoch:
+        """The epoch that a sum belongs to."""
+        for one in (self._epoch, self._previous):
+            if isinstance(one, ReadyEpoch) and one.number == number:
+                return one
+        raise ProtocolError(Reason.WRONG_EPOCH, f"a sum of epoch {number}, whose keys this site does not have")
+
+    def _least(self, current: ReadyEpoch) -> int:
+        """Fewest contributors of a sum that this site helps to open."""
+        return rounds.least_contributors(self.settings.min_sites, len(current.roster.sites), current.parameters)
+
+    def _ready(self) -> ReadyEpoch:
+        if self._state is not State.READY or not isinstance(self._epoch, ReadyEpoch):
             raise ProtocolError(Reason.OUT_OF_ORDER, f"the key ceremony is not complete (state: {self._state})")
         return self._epoch
 
-    def _ceremony(self, state: State) -> _Step:
-        return _Step(self, state)
-
-    def _box(self, roster: Roster, epoch: _Epoch, recipient: str, content: Mapping[str, str]) -> bytes:
-        context = ceremony.box_context(roster.transcript, self.name, recipient)
-        key = epoch.seal_keys.secret(roster.members[recipient].seal_key, "box", context)
-        return keys.seal(key, messages.canonical(dict(content)), context)
-
-    def _unbox(self, roster: Roster, epoch: _Epoch, sender: str, box: object) -> dict[str, object]:
-        if sender not in roster.members or not isinstance(box, str):
-            raise ProtocolError(Reason.UNKNOWN_SITE, "a box of a site that is not in the roster")
-        context = ceremony.box_context(roster.transcript, sender, self.name)
-        key = epoch.seal_keys.secret(roster.members[sender].seal_key, "box", context)
+    @contextmanager
+    def _ceremony(self, state: State, kind: type[EpochT]) -> Iterator[EpochT]:
+        """A step of the ceremony: the right state before, idle without keys after any failure."""
+        current = self._epoch
+        if self._state is not state or not isinstance(current, kind):
+            raise ProtocolError(Reason.OUT_OF_ORDER, f"expected state {state}, but it is {self._state}")
         try:
-            content = json.loads(keys.unseal(key, bytes.fromhex(box), context))
-        except ValueError:
-            raise ProtocolError(Reason.MALFORMED, f"{sender}: the box holds something else") from None
-        if not isinstance(content, dict):
-            raise ProtocolError(Reason.MALFORMED, f"{sender}: the box holds something else")
-        return content
-
-
-class _Step:
-    """A step of the ceremony: the right state before, idle without keys after any failure."""
-
-    def __init__(self, site: Site, state: State) -> None:
-        self._site = site
-        self._state = state
-
-    def __enter__(self) -> _Epoch:
-        if self._site._state is not self._state or self._site._epoch is None:
-            raise ProtocolError(Reason.OUT_OF_ORDER, f"expected state {self._state}, but it is {self._site._state}")
-        return self._site._epoch
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is not None:
-            self._site.destroy()
-
-
-def _known(epoch: _Epoch) -> tuple[Roster, Parameters]:
-    if epoch.roster is None or epoch.parameters is None:
-        raise ProtocolError(Reason.OUT_OF_ORDER, "no roster yet")
-    return epoch.roster, epoch.parameters
+            yield current
+        except BaseException:
+            self._epoch = None
+            self._state = State.IDLE
+            raise

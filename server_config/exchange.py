@@ -50,28 +50,46 @@ def refusal(result: Shareable) -> str | None:
     return str(reason)[:64] if reason else str(code)[:64]
 
 
+class JobFailedError(Exception):
+    """The job cannot go on; the message says why, for the person who submitted it."""
+
+
 class Exchange:
-    """Sends tasks and waits for their results.
+    """Sends tasks and waits for their results, in one run of a controller.
 
     Parameters
     ----------
     controller
         Whose tasks they are.
+    fl_ctx, abort_signal
+        Of its ``control_flow``.
     """
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, fl_ctx: FLContext, abort_signal: Signal) -> None:
         self._controller = controller
+        self._fl_ctx = fl_ctx
+        self._abort_signal = abort_signal
+
+    @property
+    def job(self) -> str:
+        """NVFlare's job id."""
+        return str(self._fl_ctx.get_job_id())
+
+    def log(self, text: str) -> None:
+        """Tell the server's log."""
+        self._controller.log_info(self._fl_ctx, text)
 
     def run(
         self,
         name: str,
         data: Mapping[str, Wire],
         timeout: int,
-        accept: Callable[[Answer], None],
-        fl_ctx: FLContext,
-        abort_signal: Signal,
+        accept: Callable[[Answer], None] = lambda _: None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> dict[str, str]:
         """Send ``data[site]`` to every site as task ``name``; call ``accept`` with each answer as it arrives.
+
+        Waits until all have answered, the timeout (seconds), or ``enough`` says so.
 
         Returns
         -------
@@ -103,14 +121,28 @@ class Exchange:
             # another's end.
             shareable = Shareable({PAYLOAD: wire}) if wire.size else Shareable()
             tasks[site] = Task(name, shareable, timeout=timeout, result_received_cb=received)
-            self._controller.send(tasks[site], fl_ctx, targets=[site])
-        while any(task.completion_status is None for task in tasks.values()) and not abort_signal.triggered:
+            self._controller.send(tasks[site], self._fl_ctx, targets=[site])
+        while any(task.completion_status is None for task in tasks.values()):
+            if self._abort_signal.triggered or enough():
+                break
             time.sleep(_POLL)
         for site, task in tasks.items():
             if task.completion_status is None:
-                self._controller.cancel_task(task, fl_ctx=fl_ctx)
-            if site not in answered:
+                self._controller.cancel_task(task, fl_ctx=self._fl_ctx)
+            if site not in answered and not enough():
                 status = task.completion_status
                 refused[site] = str(status.value) if status is not None else "aborted"
-                self._controller.log_error(fl_ctx, f"{name}: no answer of {site}: {refused[site]}")
+                self._controller.log_error(self._fl_ctx, f"{name}: no answer of {site}: {refused[site]}")
+        if self._abort_signal.triggered:
+            raise JobFailedError("the job was aborted")
         return refused
+
+
+def taking(take: Callable[[str, Wire], None]) -> Callable[[Answer], None]:
+    """An ``accept`` that hands the payload of good answers to ``take``."""
+
+    def accept(answer: Answer) -> None:
+        if refusal(answer.result) is None:
+            take(answer.site, answer.payload)
+
+    return accept

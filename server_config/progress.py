@@ -136,6 +136,11 @@ class Journal:
             self._progress.rounds[-1].sites[site] = answer
         self.write()
 
+    def answered_sites(self) -> set[str]:
+        """Sites that answered in the running round, whatever they said."""
+        with self._lock:
+            return set(self._progress.rounds[-1].sites)
+
     def round_ended(self, contributors: list[str], add_seconds: float) -> RoundProgress:
         """The sum of the running round is closed."""
         with self._lock:

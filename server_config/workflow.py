@@ -1,18 +1,19 @@
 """``EncryptedFedAvg``: federated averaging of updates that the server cannot read.
 
-Ceremony (the hospitals make keys that the server never has), rounds (train, add, next), finish (the last sum goes
-down, every hospital keeps the final model). The model itself is nowhere on the server: it starts from the job's seed
-at the sites and lives there.
+Ceremony (the hospitals make keys that the server never has), rounds (train, add, with masks reveal, next), finish
+(the last sum goes down, every hospital keeps the final model). The model itself is nowhere on the server: it starts
+from the job's seed at the sites and lives there.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from nvflare.apis.client import Client
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
@@ -22,28 +23,31 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.workspace import Workspace
 from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 
-from secure_aggregation.ceremony import Settings
+from secure_aggregation import catching_up
+from secure_aggregation.ceremony import Settings, Wire
 from secure_aggregation.errors import ProtocolError
 from secure_aggregation.identity import Authority, common_name
 from secure_aggregation.parameters import Encryption
-from secure_aggregation.rounds import FINISH, TRAIN
+from secure_aggregation.rounds import FINISH, TRAIN, Closed, round_message
 from secure_aggregation.server import Ceremony
 from server_config import metrics
 from server_config.aggregator import EncryptedSums
-from server_config.exchange import Answer, Exchange, refusal
+from server_config.exchange import Answer, Exchange, JobFailedError, refusal, taking
 from server_config.progress import Journal, Progress, SiteRound
 
 TASK_ANNOUNCE = "fedpacs_announce"
 TASK_KEYS = "fedpacs_keys"
 TASK_CONFIRM = "fedpacs_confirm"
 TASK_READY = "fedpacs_ready"
+TASK_REVEAL = "fedpacs_reveal"
+TASK_PING = "fedpacs_ping"
+TASK_STATE = "fedpacs_state"
+TASK_CATCH_UP = "fedpacs_catch_up"
 HEADER_METRICS = "fedpacs.metrics"
 ROUNDS_FILE = "rounds.json"
 _MAX_METRICS = 32
-
-
-class JobFailedError(Exception):
-    """The job cannot go on; the message says why, for the person who submitted it."""
+_PING_SECONDS = 2
+_NOTHING: Wire = np.empty(0, np.uint8)
 
 
 class EncryptedFedAvg(Controller):
@@ -57,8 +61,12 @@ class EncryptedFedAvg(Controller):
         A sum needs the updates of so many sites; with fewer the job fails.
     required_sites
         Sites without which no round counts.
+    min_share
+        Least weight of a sum as a share of the largest one so far; the sites check it, the server knows no weights.
     encryption, bits, clip, max_weight
         As in the job's client configuration: the sites sign theirs, and the server compares.
+    rekey_rounds
+        A new key ceremony every so many rounds; 0: only when a site dropped out or came back.
     round_timeout
         Seconds for training in a round. Sites that have not answered by then are left out of it.
     ceremony_timeout
@@ -72,27 +80,32 @@ class EncryptedFedAvg(Controller):
         num_rounds: int,
         min_sites: int = 3,
         required_sites: Sequence[str] = (),
+        min_share: float = 0.0,
         encryption: str = "he+masks",
         bits: int = 24,
         clip: float = 1.0,
         max_weight: float = 65536.0,
+        rekey_rounds: int = 0,
         round_timeout: int = 3600,
         ceremony_timeout: int = 120,
         train_task: str = "train",
         finish_task: str = "finish",
     ) -> None:
         super().__init__()
-        self._settings = Settings(Encryption(encryption), int(bits), float(clip), float(max_weight), int(min_sites))
+        self._settings = Settings(
+            Encryption(encryption), int(bits), float(clip), float(max_weight), int(min_sites), float(min_share)
+        )
         self._num_rounds = int(num_rounds)
         self._required = frozenset(required_sites)
+        self._rekey_rounds = int(rekey_rounds)
         self._round_timeout = int(round_timeout)
         self._ceremony_timeout = int(ceremony_timeout)
         self._train_task = train_task
         self._finish_task = finish_task
         self._journal = Journal(Progress(self._num_rounds, encryption=encryption, bits=int(bits)))
-        self._exchange = Exchange(self)
         self._authority: Authority | None = None
         self._epoch = 0
+        self._away: set[str] = set()
 
     # --- NVFlare's interface ----------------------------------------------------------------------------------
 
@@ -107,11 +120,15 @@ class EncryptedFedAvg(Controller):
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """See :class:`nvflare.apis.impl.controller.Controller`."""
+        run = Exchange(self, fl_ctx, abort_signal)
         try:
-            sums, sites = self._ceremony(abort_signal, fl_ctx)
+            sums = self._ceremony(sorted(client.name for client in self._engine.get_clients()), run)
+            closed: Closed | None = None
             for step in range(self._num_rounds):
-                self._round(step, sums, sites, abort_signal, fl_ctx)
-            self._finish(sums, sites, abort_signal, fl_ctx)
+                if closed is not None:
+                    sums = self._renew(step, sums, closed, run)
+                closed = self._round(step, sums, closed, run)
+            self._finish(sums, closed, run)
         except (JobFailedError, ProtocolError) as error:
             # A job that lost a required site does not say "finished".
             self._journal.failed(str(error))
@@ -139,77 +156,110 @@ class EncryptedFedAvg(Controller):
         metrics.update_received(metrics.UpdateOutcome.LATE, answer.payload.size)
         self.log_warning(fl_ctx, f"{task_name}: {client.name} answered after the deadline; its answer is not used")
 
-    # --- phases -----------------------------------------------------------------------------------------------
+    # --- keys -------------------------------------------------------------------------------------------------
 
-    def _ceremony(self, abort_signal: Signal, fl_ctx: FLContext) -> tuple[EncryptedSums, list[str]]:
+    def _ceremony(self, sites: Collection[str], run: Exchange) -> EncryptedSums:
         """Run ceremonies until one completes with the sites that are left."""
         self._journal.phase("ceremony")
         assert self._authority is not None  # noqa: S101 - start_controller came first
-        sites = sorted(client.name for client in self._engine.get_clients())
+        left = sorted(sites)
         start = time.monotonic()
         while True:
-            self._check_sites(sites, "the key ceremony")
-            ceremony = Ceremony(fl_ctx.get_job_id(), self._epoch, self._settings, self._authority)
+            self._check_sites(left, self._settings.min_sites, "the key ceremony")
+            ceremony = Ceremony(run.job, self._epoch, self._settings, self._authority)
             self._epoch += 1
-            lost = self._ceremony_once(ceremony, sites, abort_signal, fl_ctx)
+            lost = self._ceremony_once(ceremony, left, run)
             if not lost:
                 break
-            sites = [site for site in sites if site not in lost]
-            self.log_warning(fl_ctx, f"key ceremony again, without {', '.join(sorted(lost))}")
+            self._away |= lost
+            left = [site for site in left if site not in lost]
+            run.log(f"key ceremony again, without {', '.join(sorted(lost))}")
         roster = ceremony.roster()
-        self._journal.ceremony(sites, time.monotonic() - start)
-        self.log_info(fl_ctx, f"key ceremony complete: {', '.join(sites)}; transcript {roster.transcript.hex()[:16]}")
-        return EncryptedSums(roster, self._settings.parameters(len(sites)), ceremony.layout), sites
+        self._away -= set(left)
+        self._journal.ceremony(left, time.monotonic() - start)
+        run.log(f"keys of epoch {roster.epoch}: {', '.join(left)}; {roster.transcript.hex()[:16]}")
+        return EncryptedSums(roster, self._settings.parameters(len(left)), ceremony.layout)
 
-    def _ceremony_once(self, ceremony: Ceremony, sites: list[str], abort_signal: Signal, fl_ctx: FLContext) -> set[str]:
+    def _ceremony_once(self, ceremony: Ceremony, sites: list[str], run: Exchange) -> set[str]:
         """One ceremony; the answer is the sites that failed in it."""
 
-        def run(task: str, data: dict[str, Any], accept: Any) -> set[str]:
-            return set(self._exchange.run(task, data, self._ceremony_timeout, accept, fl_ctx, abort_signal))
+        def step(task: str, data: Callable[[str], Wire], take: Callable[[str, Wire], None]) -> set[str]:
+            return set(run.run(task, {site: data(site) for site in sites}, self._ceremony_timeout, taking(take)))
 
-        def taking(take: Any) -> Any:
-            def accept(answer: Answer) -> None:
-                if refusal(answer.result) is None:
-                    take(answer.site, answer.payload)
-
-            return accept
-
-        lost = run(TASK_ANNOUNCE, dict.fromkeys(sites, ceremony.request()), taking(ceremony.announced))
+        request = ceremony.request()
+        lost = step(TASK_ANNOUNCE, lambda _: request, ceremony.announced)
         if not lost:
-            lost = run(TASK_KEYS, dict.fromkeys(sites, ceremony.roster().message()), taking(ceremony.shared))
+            roster = ceremony.roster().message()
+            lost = step(TASK_KEYS, lambda _: roster, ceremony.shared)
         if not lost:
-            lost = run(TASK_CONFIRM, {site: ceremony.delivery(site) for site in sites}, taking(ceremony.confirmed))
+            lost = step(TASK_CONFIRM, ceremony.delivery, ceremony.confirmed)
         if not lost:
-            lost = run(TASK_READY, dict.fromkeys(sites, ceremony.ready()), lambda _: None)
-        self._check_abort(abort_signal)
+            ready = ceremony.ready()
+            lost = step(TASK_READY, lambda _: ready, lambda _site, _wire: None)
         return lost
 
-    def _round(self, step: int, sums: EncryptedSums, sites: list[str], abort_signal: Signal, fl_ctx: FLContext) -> None:
-        """Train at the sites, add what they send."""
+    def _renew(self, step: int, sums: EncryptedSums, closed: Closed, run: Exchange) -> EncryptedSums:
+        """Between two rounds: new keys when they are due, when a site dropped out, or when one is back."""
+        back = self._returned(run) if self._away else set()
+        due = self._rekey_rounds and step % self._rekey_rounds == 0
+        # Whoever was not in a masked sum has a mask key that the others know now.
+        exposed = sums.parameters.encryption.masks and {u.site for u in closed.updates} != set(sums.sites)
+        if not (due or exposed or back or self._away & set(sums.sites)):
+            return sums
+        renewed = self._ceremony((set(sums.sites) - self._away) | back, run)
+        self._catch_up(renewed, closed, sorted(back & set(renewed.sites)), run)
+        return renewed
+
+    def _returned(self, run: Exchange) -> set[str]:
+        """Which of the sites that were away answer again."""
+        data = dict.fromkeys(sorted(self._away), _NOTHING)
+        return self._away - set(run.run(TASK_PING, data, _PING_SECONDS))
+
+    def _catch_up(self, sums: EncryptedSums, closed: Closed, behind: list[str], run: Exchange) -> None:
+        """Have a site that was there all the time open the last sum, and seal to the others what they missed."""
+        if not behind:
+            return
+        source = next(site for site in sums.sites if site not in behind)
+        taken: list[Wire] = []
+        request = catching_up.request(sums.roster, round_message(sums.roster, closed.step + 1, 0, TRAIN, closed))
+        run.run(TASK_STATE, {source: request}, self._ceremony_timeout, taking(lambda _, wire: taken.append(wire)))
+        if not taken:
+            raise JobFailedError(f"{source} did not hand on the state of the model to {', '.join(behind)}")
+        run.run(TASK_CATCH_UP, dict.fromkeys(behind, taken[0]), self._ceremony_timeout)
+
+    # --- rounds -----------------------------------------------------------------------------------------------
+
+    def _round(self, step: int, sums: EncryptedSums, last: Closed | None, run: Exchange) -> Closed:
+        """Train at the sites, add what they send, unmask."""
         number = step + 1
-        message = sums.message(step, self._num_rounds, TRAIN)
+        message = round_message(sums.roster, step, self._num_rounds, TRAIN, last)
         sums.open_round(step)
         self._journal.phase("training")
         self._journal.round_started(number, message.size)
-        metrics.round_started(number, self._num_rounds, sites, self._round_timeout)
-        if step:
-            metrics.sum_sent(message.size * len(sites))
+        metrics.round_started(number, self._num_rounds, sums.sites, self._round_timeout)
+        if last is not None:
+            metrics.sum_sent(message.size * len(sums.sites))
         start = time.monotonic()
-
-        def accept(answer: Answer) -> None:
-            self._accept_update(sums, answer)
-
-        self._exchange.run(
-            self._train_task, dict.fromkeys(sites, message), self._round_timeout, accept, fl_ctx, abort_signal
+        refused = run.run(
+            self._train_task,
+            dict.fromkeys(sums.sites, message),
+            self._round_timeout,
+            lambda answer: self._accept_update(sums, answer),
         )
+        answered = self._journal.answered_sites()
+        self._away |= set(refused) - answered
         contributors = sums.contributors
+        try:
+            self._check_sites(contributors, sums.least(self._settings.min_sites), f"round {number}")
+            self._reveal(sums, run)
+            closed = sums.close()
+        except (JobFailedError, ProtocolError):
+            metrics.round_ended(metrics.RoundOutcome.BELOW_QUORUM, sums.sites, contributors, time.monotonic() - start)
+            raise
         self._journal.round_ended(contributors, sums.seconds)
-        enough = len(contributors) >= self._settings.min_sites and self._required <= set(contributors)
-        outcome = metrics.RoundOutcome.COMPLETED if enough else metrics.RoundOutcome.BELOW_QUORUM
-        metrics.round_ended(outcome, sites, contributors, time.monotonic() - start)
-        self._check_abort(abort_signal)
-        self._check_sites(contributors, f"round {number}")
-        self.log_info(fl_ctx, f"round {number}: {', '.join(contributors)}")
+        metrics.round_ended(metrics.RoundOutcome.COMPLETED, sums.sites, contributors, time.monotonic() - start)
+        run.log(f"round {number}: {', '.join(contributors)}")
+        return closed
 
     def _accept_update(self, sums: EncryptedSums, answer: Answer) -> None:
         reason = refusal(answer.result)
@@ -228,38 +278,34 @@ class EncryptedFedAvg(Controller):
         finally:
             self._journal.answered(answer.site, entry)
 
-    def _finish(self, sums: EncryptedSums, sites: list[str], abort_signal: Signal, fl_ctx: FLContext) -> None:
+    def _reveal(self, sums: EncryptedSums, run: Exchange) -> None:
+        """With masks: collect the shares of this set of sites from those that are there, until they suffice."""
+        if not sums.parameters.encryption.masks:
+            return
+        data = {site: sums.question(site) for site in sums.sites if site not in self._away}
+        run.run(TASK_REVEAL, data, self._ceremony_timeout, taking(sums.revealed), enough=lambda: sums.unmasked)
+
+    def _finish(self, sums: EncryptedSums, last: Closed | None, run: Exchange) -> None:
         """The last sum goes down; every site keeps the final model."""
         self._journal.phase("finishing")
-        message = sums.message(self._num_rounds, self._num_rounds, FINISH)
-        metrics.sum_sent(message.size * len(sites))
+        message = round_message(sums.roster, self._num_rounds, self._num_rounds, FINISH, last)
+        metrics.sum_sent(message.size * len(sums.sites))
 
         def accept(answer: Answer) -> None:
-            entry = SiteRound(
-                answer.seconds, 0, _numbers(answer.result.get_header(HEADER_METRICS)), refusal(answer.result)
-            )
-            self._journal.finished(answer.site, entry)
+            numbers = _numbers(answer.result.get_header(HEADER_METRICS))
+            self._journal.finished(answer.site, SiteRound(answer.seconds, 0, numbers, refusal(answer.result)))
 
-        lost = self._exchange.run(
-            self._finish_task, dict.fromkeys(sites, message), self._round_timeout, accept, fl_ctx, abort_signal
-        )
-        self._check_abort(abort_signal)
-        self._check_sites([site for site in sites if site not in lost], "the end of the job")
+        sites = [site for site in sums.sites if site not in self._away]
+        lost = run.run(self._finish_task, dict.fromkeys(sites, message), self._round_timeout, accept)
+        self._check_sites([site for site in sites if site not in lost], self._settings.min_sites, "the end of the job")
         self._journal.phase("finished")
 
-    # --- decisions --------------------------------------------------------------------------------------------
-
-    def _check_sites(self, present: Sequence[str], when: str) -> None:
+    def _check_sites(self, present: Sequence[str], least: int, when: str) -> None:
         missing = self._required - set(present)
         if missing:
             raise JobFailedError(f"{when}: required site {', '.join(sorted(missing))} is missing")
-        if len(present) < self._settings.min_sites:
-            raise JobFailedError(f"{when}: {len(present)} sites, at least {self._settings.min_sites} are required")
-
-    @staticmethod
-    def _check_abort(abort_signal: Signal) -> None:
-        if abort_signal.triggered:
-            raise JobFailedError("the job was aborted")
+        if len(present) < least:
+            raise JobFailedError(f"{when}: {len(present)} sites, at least {least} are required")
 
 
 def _numbers(values: Any) -> dict[str, float]:

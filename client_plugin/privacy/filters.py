@@ -28,12 +28,22 @@ from client_plugin.privacy.session import (
     payload_of,
     session_of,
 )
-from secure_aggregation import ceremony, messages, rounds
+from secure_aggregation import catching_up, ceremony, messages, revealing, rounds
 from secure_aggregation.errors import Reason
 
 META_WEIGHT = "fedpacs.weight"
 META_METRICS = "fedpacs.metrics"
-CEREMONY_KINDS = frozenset({ceremony.ANNOUNCE, ceremony.ROSTER, ceremony.DELIVERY, ceremony.READY})
+PROTOCOL_KINDS = frozenset(
+    {
+        ceremony.ANNOUNCE,
+        ceremony.ROSTER,
+        ceremony.DELIVERY,
+        ceremony.READY,
+        revealing.REVEAL,
+        catching_up.STATE_REQUEST,
+        catching_up.STATE,
+    }
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +51,8 @@ log = logging.getLogger(__name__)
 class OpenAggregate(Filter):
     """Task data, inward: opens the sum and hands it to the executor as ``DXO(WEIGHT_DIFF)`` of the weighted mean.
 
-    Only the three things the consortium's server has to say come through: nothing, a message of the ceremony, a round.
+    Only the three things the consortium's server has to say come through: nothing, a message for the ceremony's
+    executor, a round.
     """
 
     def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
@@ -50,7 +61,7 @@ class OpenAggregate(Filter):
         if payload is None:
             return _with_headers_of(shareable, Shareable())
         kind = messages.kind_of(payload)
-        if kind in CEREMONY_KINDS:
+        if kind in PROTOCOL_KINDS:
             return _with_headers_of(shareable, Shareable({PAYLOAD: payload}))
         if kind != rounds.ROUND:
             raise NotSentError("the server sent something that is no message to a site")

@@ -78,6 +78,8 @@ class AggregationSession(FLComponent):
         Bound on a site's weight; precision is best when it is not much above the largest weight.
     min_sites
         Sites that must take part, and whose updates must be in a sum, before this site sends or opens anything.
+    min_share
+        Least weight of a sum, as a share of the largest sum of this job so far; a smaller one is not opened.
     """
 
     def __init__(
@@ -87,9 +89,12 @@ class AggregationSession(FLComponent):
         clip: float = 1.0,
         max_weight: float = 65536.0,
         min_sites: int = 3,
+        min_share: float = 0.0,
     ) -> None:
         super().__init__()
-        self.settings = Settings(Encryption(encryption), int(bits), float(clip), float(max_weight), int(min_sites))
+        self.settings = Settings(
+            Encryption(encryption), int(bits), float(clip), float(max_weight), int(min_sites), float(min_share)
+        )
         self.share_metrics: frozenset[str] = frozenset()
         self._site: Site | None = None
         self._layout: Layout | None = None
@@ -133,7 +138,7 @@ class AggregationSession(FLComponent):
             metrics.SEALING_FAILURES.inc(SealingStep.OPEN)
             raise
         if instruction.opened is not None:
-            metrics.SEALING_SECONDS.observe(SealingStep.OPEN, self._seconds("open") + self._seconds("decode"))
+            metrics.SEALING_SECONDS.observe(SealingStep.OPEN, self._seconds("open"))
             metrics.SEALING_BYTES.inc(SealingStep.DOWNLOAD, payload.size)
             if self.settings.encryption.he:
                 metrics.NOISE_BUDGET.set(instruction.opened.noise_budget)
@@ -146,7 +151,7 @@ class AggregationSession(FLComponent):
         except ProtocolError:
             metrics.SEALING_FAILURES.inc(SealingStep.ENCRYPT)
             raise
-        for step in (SealingStep.ENCODE, SealingStep.ENCRYPT, SealingStep.SERIALIZE):
+        for step in (SealingStep.ENCODE, SealingStep.MASK, SealingStep.ENCRYPT, SealingStep.SERIALIZE):
             metrics.SEALING_SECONDS.observe(step, self._seconds(step.value))
         metrics.SEALING_BYTES.inc(SealingStep.UPLOAD, wire.size)
         if self.site.timings.clipped_values:

@@ -58,7 +58,9 @@ class Consortium:
 
     folder: Path
     sites: tuple[str, ...]
-    governance: dict[str, Any] = field(default_factory=lambda: {"min_sites": 2, "share_metrics": ["loss"]})
+    governance: dict[str, Any] = field(
+        default_factory=lambda: {"min_sites": 2, "share_metrics": ["loss"], "encryption": ["he+masks", "he", "masks"]}
+    )
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     session: Session | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from pathlib import Path
 
@@ -41,11 +42,21 @@ class NumpyExecutor(Executor):
         Whether it says at the start which tensors it has.
     misbehave
         Site → what it does instead, by round: ``raw`` (a plain Shareable), ``weights`` (another kind), ``nan``,
-        ``forge``, ``error``.
+        ``forge``, ``error``, ``slow``.
+    pace, slow
+        Seconds that a round takes, and that ``slow`` takes more.
     """
 
-    def __init__(self, declare: bool = True, misbehave: dict[str, list[str]] | None = None) -> None:
+    def __init__(
+        self,
+        declare: bool = True,
+        misbehave: dict[str, list[str]] | None = None,
+        pace: float = 0.0,
+        slow: float = 0.0,
+    ) -> None:
         super().__init__()
+        self._pace = pace
+        self._slow = slow
         self._declare = declare
         self._misbehave = misbehave or {}
         self._got: list[dict[str, object]] = []
@@ -67,9 +78,12 @@ class NumpyExecutor(Executor):
         if task_name == "finish":
             return DXO(DataKind.METRICS, data={"loss": 0.25, "patients": 12}).to_shareable()
         tensors = update(site, step)
+        time.sleep(self._pace)
         match dict(enumerate(self._misbehave.get(site, []))).get(step):
             case "raw":
                 return Shareable({"weights": tensors})
+            case "slow":
+                time.sleep(self._slow)
             case "weights":
                 return DXO(DataKind.WEIGHTS, data=tensors).to_shareable()
             case "nan":

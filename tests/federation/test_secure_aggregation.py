@@ -15,7 +15,8 @@ from tests.federation.numpy_executor import SHAPES, update, weight
 
 pytestmark = pytest.mark.federation
 
-SITES = ("hospital-a", "hospital-b", "hospital-c")
+SITES = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
+WITHOUT_B = ("hospital-a", "hospital-c", "hospital-d")
 ROUNDS = 2
 
 
@@ -94,8 +95,9 @@ def expected(sites: tuple[str, ...], step: int) -> dict[str, Any]:
     }
 
 
-def test_three_hospitals_get_the_weighted_mean_of_every_round(consortium: Consortium) -> None:
-    job_id = consortium.submit(*job())
+@pytest.mark.parametrize("encryption", ["he", "masks", "he+masks"])
+def test_hospitals_get_the_weighted_mean_of_every_round(consortium: Consortium, encryption: str) -> None:
+    job_id = consortium.submit(*job(encryption))
     assert consortium.wait(job_id) == "FINISHED:COMPLETED"
     for site in SITES:
         answers = got(consortium, site, job_id)
@@ -120,12 +122,12 @@ def test_what_is_not_sealed_does_not_leave(consortium: Consortium) -> None:
     progress = rounds(consortium, job_id)
     assert len(progress["rounds"]) == len(ways)
     for step, one in enumerate(progress["rounds"]):
-        assert one["contributors"] == ["hospital-a", "hospital-c"]
+        assert one["contributors"] == list(WITHOUT_B)
         assert one["sites"]["hospital-b"]["bytes_up"] == 0
         assert one["sites"]["hospital-b"]["refused"]
         # It still opens what the others sent.
         answer = got(consortium, "hospital-b", job_id)[step]
-        for name, values in expected(("hospital-a", "hospital-c"), step).items():
+        for name, values in expected(WITHOUT_B, step).items():
             assert np.abs(np.array(answer["mean"][name]) - values).max() < 1e-6
 
 
@@ -136,3 +138,43 @@ def test_a_job_that_loses_a_required_site_does_not_finish(consortium: Consortium
     progress = rounds(consortium, job_id)
     assert progress["phase"] == "failed"
     assert "hospital-b" in progress["error"]
+
+
+def means(consortium: Consortium, site: str, job_id: str) -> dict[int, dict[str, Any]]:
+    """What the site was given, by the round of training that it was for."""
+    return {answer["step"]: answer["mean"] for answer in got(consortium, site, job_id)}
+
+
+def test_a_site_that_drops_out_of_a_masked_round_is_back_in_the_next(consortium: Consortium) -> None:
+    executor = {"misbehave": {"hospital-b": ["", "nan"]}}
+    job_id = consortium.submit(*job("he+masks", executor=executor, server={"num_rounds": 3}))
+    assert consortium.wait(job_id) == "FINISHED:COMPLETED"
+    assert [one["contributors"] for one in rounds(consortium, job_id)["rounds"]] == [
+        list(SITES),
+        list(WITHOUT_B),
+        list(SITES),
+    ]
+    for site in SITES:
+        given = means(consortium, site, job_id)
+        for step, sites in enumerate((SITES, WITHOUT_B, SITES)):
+            for name, values in expected(sites, step).items():
+                assert np.abs(np.array(given[step + 1][name]) - values).max() < 1e-6
+
+
+def test_a_slow_site_is_left_out_and_gets_what_it_missed(consortium: Consortium) -> None:
+    executor = {"misbehave": {"hospital-b": ["", "slow"]}, "pace": 1.5, "slow": 9.0}
+    server = {"num_rounds": 8, "round_timeout": 5, "rekey_rounds": 3}
+    job_id = consortium.submit(*job("he+masks", executor=executor, server=server))
+    assert consortium.wait(job_id) == "FINISHED:COMPLETED"
+    contributors = [one["contributors"] for one in rounds(consortium, job_id)["rounds"]]
+    assert contributors[0] == list(SITES)
+    assert contributors[1] == list(WITHOUT_B)
+    assert contributors[-1] == list(SITES)
+    everything = means(consortium, "hospital-a", job_id)
+    assert sorted(everything) == list(range(1, 9))
+    # All sites end with the same model, whichever way they came there.
+    for name in SHAPES:
+        total = np.sum([np.array(one[name]) for one in everything.values()], axis=0)
+        late = np.sum([np.array(one[name]) for one in means(consortium, "hospital-b", job_id).values()], axis=0)
+        assert np.abs(total - late).max() < 1e-5
+    assert len(means(consortium, "hospital-b", job_id)) < len(everything)

@@ -148,7 +148,14 @@ class Consortium:
         running = self.running(step)
         for name, tensors in updates.items():
             running.add(name, self.sites[name].seal(tensors, weights[name]))
-        message = running.message(self.server.roster(), step + 1, 9, FINISH)
+        return self.close(running)
+
+    def close(self, running: RunningSum) -> dict[str, Opened]:
+        """Unmask if need be, and have every site open the sum."""
+        if running.parameters.encryption.masks:
+            for name, site in self.sites.items():
+                running.revealed(name, site.reveal(running.reveal(name)))
+        message = round_message(self.server.roster(), running.step + 1, 9, FINISH, running.close())
         opened = {name: site.begin(message).opened for name, site in self.sites.items()}
         assert all(opened.values())
         return {name: one for name, one in opened.items() if one}

@@ -17,9 +17,10 @@ def tensors(seed: int) -> Tensors:
     }
 
 
+@pytest.mark.parametrize("encryption", ["he", "masks", "he+masks"])
 @pytest.mark.parametrize("bits", [16, 21, 24])
-def test_every_site_opens_the_weighted_mean(bits: int) -> None:
-    consortium = Consortium(3, settings(bits=bits, max_weight=2048)).ceremony()
+def test_every_site_opens_the_weighted_mean(encryption: str, bits: int) -> None:
+    consortium = Consortium(3, settings(encryption, bits=bits, max_weight=2048)).ceremony()
     updates = {name: tensors(i) for i, name in enumerate(consortium.sites)}
     weights = dict(zip(consortium.sites, (1463.0, 1087.0, 415.0), strict=True))
     for opened in consortium.round(0, updates, weights).values():
