@@ -109,6 +109,9 @@ class DeidentificationConfig(Section):
     clean_graphics: bool = Field(
         default=True, description="Keep graphic annotations, their text cleaned; off: remove them. Overlays always go"
     )
+    clean_pixel_data: bool = Field(
+        default=True, description="Blank text in pictures that may carry it; off, or no detector: quarantine them"
+    )
     clean_visual_features: bool = Field(default=True, description="Quarantine head CT and MR, which show a face")
     safe_words: tuple[str, ...] = Field(
         default=(), description="Words that identify nobody here, kept in descriptions besides the built-in ones"

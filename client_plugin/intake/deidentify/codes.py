@@ -57,6 +57,7 @@ class Rule(enum.StrEnum):
     UID = "UID that is not registered in PS3.6"
     DATE = "date moved by the patient's shift"
     BULK = "opaque bytes"
+    BURNED_IN = "text in the picture looked for and blanked"
     PIXELS = "bytes outside the picture: padding, comments of the compressed stream"
     AGE = "age above 89 years aggregated"
     STRUCTURE = "group length, padding or command element"

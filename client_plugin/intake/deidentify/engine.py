@@ -9,12 +9,15 @@ from pydicom import Dataset
 from pydicom.dataset import FileDataset
 from pydicom.tag import BaseTag
 
-from client_plugin.intake.deidentify import header, screening, standard
-from client_plugin.intake.deidentify.codes import Action, Quarantine, Reason
+from client_plugin.intake.deidentify import burned_in, header, screening, standard
+from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.keyed import Keyed, Keys
 from client_plugin.intake.deidentify.patient import Patient
 from client_plugin.intake.deidentify.profile import Profile
+from client_plugin.intake.deidentify.screening import TextRisk
 from client_plugin.intake.deidentify.walk import Walk
+
+_PIXEL_DATA = 0x7FE00010
 
 
 @dataclass(frozen=True)
@@ -78,5 +81,12 @@ class Deidentifier:
             raise Quarantine(Reason.UNREADABLE) from None  # the original message may quote a value
         dataset = FileDataset("", elements, file_meta=meta, preamble=bytes(128))
         dataset.set_original_encoding(implicit, little, ds.original_character_set)
+        if Option.CLEAN_PIXEL_DATA in self.profile.options:
+            risk = screening.text_risk(ds, iod)
+            if risk is not TextRisk.NONE:
+                regions = burned_in.ultrasound_regions(ds) if risk is TextRisk.LIKELY else []
+                burned_in.clean(dataset, regions, everything=risk is TextRisk.LIKELY)
+                dataset.BurnedInAnnotation = "NO"
+                walk.record.append(Action((), _PIXEL_DATA, Done.CLEANED, Rule.BURNED_IN))
         header.identify(dataset, meta, self.profile)
         return Deidentified(dataset, patient.pseudonym, [*walk.record, *header.ADDED], self._digest)

@@ -150,6 +150,7 @@ class Profile:
             Option.RETAIN_SAFE_PRIVATE: config.retain_safe_private,
             Option.CLEAN_STRUCTURED_CONTENT: config.clean_structured_content,
             Option.CLEAN_GRAPHICS: config.clean_graphics,
+            Option.CLEAN_PIXEL_DATA: config.clean_pixel_data,
             Option.CLEAN_VISUAL_FEATURES: config.clean_visual_features,
         }
         options = frozenset({Option.BASIC} | {option for option, on in switches.items() if on})

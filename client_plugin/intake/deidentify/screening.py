@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 
 from pydicom import Dataset
@@ -26,6 +27,9 @@ _TEXT_IODS = (
     "real-time-video",
     "dermoscopic",
 )
+_PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "RG", "IO", "PX", "NM"})
+#: Masks, maps and doses: computed, whatever their Image Type says.
+_DATA_IODS = ("segmentation", "parametric-map", "rt-dose", "surface", "height-map", "vl-whole-slide")
 #: ImageType values (PS3.3 C.7.6.1.1.2 and the makers' own) of pictures that a console has drawn.
 _DRAWN = re.compile(r"SCREEN.?SAVE|SCREENSHOT|DOSE|PROTOCOL|REPORT|CAPTURE|CURVE|GRAPH")
 #: IODs whose content is a document or an unknown format rather than attributes.
@@ -35,6 +39,14 @@ _FACES = frozenset(
 )
 _FACE_MODALITIES = frozenset({"CT", "MR", "PT"})
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
+
+
+class TextRisk(enum.Enum):
+    """Whether pictures of a kind carry text."""
+
+    NONE = "acquired sections: nothing writes into them"
+    POSSIBLE = "projections and derived pictures: markers, scanned films, workstation captures"
+    LIKELY = "ultrasound, endoscopy, photographs, captured screens, or the instance says so"
 
 
 def sop_class(ds: Dataset) -> tuple[str, str]:
@@ -66,22 +78,25 @@ def check(ds: Dataset, iod: str, profile: Profile) -> None:
         raise Quarantine(Reason.UNSUPPORTED_CONTENT)
     if Option.CLEAN_VISUAL_FEATURES in profile.options and may_show_face(ds):
         raise Quarantine(Reason.RECOGNIZABLE_FACE)
-    if may_show_text(ds, iod):
+    if Option.CLEAN_PIXEL_DATA not in profile.options and text_risk(ds, iod) is TextRisk.LIKELY:
         raise Quarantine(Reason.BURNED_IN_TEXT)
 
 
-def may_show_text(ds: Dataset, iod: str) -> bool:
-    """Whether identifying text may be part of the picture.
+def text_risk(ds: Dataset, iod: str) -> TextRisk:
+    """How likely identifying text is part of the picture.
 
     Burned In Annotation (0028,0301) is believed when it says YES, never when it says NO: it often is a constant.
     """
-    if not _has_pixels(ds):
-        return False
+    if not _has_pixels(ds) or iod.startswith(_DATA_IODS):
+        return TextRisk.NONE
     if _code(ds, "BurnedInAnnotation") == "YES":
-        return True
-    if _code(ds, "Modality") in _TEXT_MODALITIES or iod.startswith(_TEXT_IODS):
-        return True
-    return any(_DRAWN.search(kind) for kind in _codes(ds, "ImageType"))
+        return TextRisk.LIKELY
+    modality, kinds = _code(ds, "Modality"), _codes(ds, "ImageType")
+    if modality in _TEXT_MODALITIES or iod.startswith(_TEXT_IODS) or any(_DRAWN.search(kind) for kind in kinds):
+        return TextRisk.LIKELY
+    if modality in _PROJECTIONS or kinds[:2] == ["DERIVED", "SECONDARY"]:
+        return TextRisk.POSSIBLE
+    return TextRisk.NONE
 
 
 def may_show_face(ds: Dataset) -> bool:

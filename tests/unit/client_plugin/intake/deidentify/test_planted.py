@@ -11,9 +11,7 @@ from client_plugin.intake.deidentify import Deidentifier, Profile, standard
 
 from .conftest import FixedKeys, read, written
 
-#: Their pixels need the text detector: tests/integration has them.
-PICTURES_WITH_TEXT = ("ultrasound-image", "secondary-capture-image")
-IODS = tuple(iod for iod in MODALITIES if iod not in PICTURES_WITH_TEXT)
+IODS = tuple(MODALITIES)
 
 
 @cache

@@ -9,6 +9,7 @@ BASIC_ONLY = DeidentificationConfig(
     retain_modified_dates=False,
     clean_structured_content=False,
     clean_graphics=False,
+    clean_pixel_data=False,
     clean_visual_features=False,
 )
 

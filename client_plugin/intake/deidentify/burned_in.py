@@ -1,0 +1,167 @@
+"""Clean Pixel Data: text that is part of the picture is found and blanked.
+
+What a device declares to be ultrasound is kept and everything outside of it is blanked, as deid's recipe does; then
+what the detector finds is blanked, and the detector looks again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.uid import ExplicitVRLittleEndian
+
+from client_plugin.intake.deidentify import text_detector
+from client_plugin.intake.deidentify.codes import Quarantine, Reason
+from client_plugin.intake.deidentify.text_detector import Box
+
+#: Regions that leave less of the picture than this are taken for an error of the device.
+_SMALLEST_SHARE = 0.1
+#: How sure the reader must be of how many characters before a finding outside risky classes counts as text.
+_SURE, _CHARACTERS = 0.6, 2
+#: Text that is still read after blanking.
+_LEFT_SURE, _LEFT_CHARACTERS = 0.8, 3
+_FRAMES_LOOKED_AT = 5
+
+
+def clean(dataset: Dataset, regions: list[Box], *, everything: bool) -> list[Box]:
+    """Blank the text in the pixel data of ``dataset``, which become native if they are compressed.
+
+    Parameters
+    ----------
+    regions : list of Box
+        What alone is picture (``ultrasound_regions``); empty: all of it.
+    everything : bool
+        Blank all that looks like text, not only what can be read: for classes that carry text as a rule.
+
+    Returns
+    -------
+    list of Box
+        What was blanked besides the outside of the regions.
+
+    Raises
+    ------
+    Quarantine
+        The pixels cannot be decoded, the detector is missing, or text is left.
+    """
+    if not text_detector.available():
+        raise Quarantine(Reason.BURNED_IN_TEXT)
+    try:
+        pixels = _decode(dataset)
+    except (RuntimeError, ValueError, AttributeError, KeyError, TypeError, NotImplementedError, EOFError):
+        raise Quarantine(Reason.BURNED_IN_TEXT) from None
+    shown = _shown(dataset, pixels)
+    outside = _outside(pixels.shape[1:3], regions)
+    boxes = sorted({box for frame in shown for box in _text(frame, everything)}, key=lambda b: (b.top, b.left))
+    if not boxes and not outside.any():
+        return []
+    black = _black(dataset, pixels)
+    pixels[:, outside] = black
+    for box in boxes:
+        pixels[:, *box.slices] = black
+    for frame in _shown(dataset, pixels):
+        if any(_is_text(frame, box, _LEFT_SURE, _LEFT_CHARACTERS) for box in text_detector.find(frame)):
+            raise Quarantine(Reason.BURNED_IN_TEXT)
+    _encode(dataset, pixels)
+    return boxes
+
+
+def ultrasound_regions(ds: Dataset) -> list[Box]:
+    """Where the picture is, by the Sequence of Ultrasound Regions (0018,6011); empty where it does not say."""
+    boxes = []
+    for item in ds.get("SequenceOfUltrasoundRegions") or []:
+        try:
+            left, top = int(item.RegionLocationMinX0), int(item.RegionLocationMinY0)
+            right, bottom = int(item.RegionLocationMaxX1), int(item.RegionLocationMaxY1)
+        except (AttributeError, TypeError, ValueError):
+            continue
+        if 0 <= left < right and 0 <= top < bottom:
+            boxes.append(Box(top, left, bottom + 1, right + 1))
+    return boxes
+
+
+def _text(frame: NDArray[np.uint8], everything: bool) -> list[Box]:
+    boxes = text_detector.find(frame)
+    return boxes if everything else [box for box in boxes if _is_text(frame, box, _SURE, _CHARACTERS)]
+
+
+def _is_text(frame: NDArray[np.uint8], box: Box, sure: float, characters: int) -> bool:
+    text, probability = text_detector.read(frame, box)
+    return probability >= sure and sum(c.isalnum() for c in text) >= characters
+
+
+def _outside(shape: tuple[int, int], regions: list[Box]) -> NDArray[np.bool_]:
+    outside = np.zeros(shape, bool)
+    if regions:
+        outside[:] = True
+        for box in regions:
+            outside[box.slices] = False
+        if 1 - outside.mean() < _SMALLEST_SHARE:
+            outside[:] = False
+    return outside
+
+
+def _decode(dataset: Dataset) -> NDArray[np.generic]:
+    """Pixels of shape (frames, rows, columns) or (frames, rows, columns, 3); colour as RGB."""
+    pixels = pixel_array(dataset).copy()
+    if int(dataset.get("NumberOfFrames") or 1) == 1:
+        pixels = pixels[None]
+    return pixels
+
+
+def _shown(dataset: Dataset, pixels: NDArray[np.generic]) -> list[NDArray[np.uint8]]:
+    """Some frames as they are seen: 8 bits, three colours. The brightest of all of them is one: text stands still."""
+    count = len(pixels)
+    frames = [pixels[i] for i in sorted({0, count // 2, count - 1})]
+    if count > 1:
+        frames.append(pixels.max(axis=0))
+    shown: list[NDArray[np.uint8]] = []
+    for frame in frames[:_FRAMES_LOOKED_AT]:
+        if dataset.PhotometricInterpretation == "PALETTE COLOR":
+            shown.append(_eight_bits(apply_color_lut(frame, dataset)))
+        elif frame.ndim == 3:
+            shown.append(_eight_bits(frame))
+        else:
+            grey = _eight_bits(frame)
+            shown.append(np.stack([255 - grey if _is_inverted(dataset) else grey] * 3, axis=-1))
+    return shown
+
+
+def _eight_bits(frame: NDArray[np.generic]) -> NDArray[np.uint8]:
+    if frame.dtype == np.uint8 and frame.ndim == 3:
+        return frame.astype(np.uint8)
+    values = frame.astype(np.float32)
+    low, high = (float(v) for v in np.percentile(values, (0, 99.9)))
+    return np.clip((values - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+
+
+def _is_inverted(dataset: Dataset) -> bool:
+    return str(dataset.PhotometricInterpretation) == "MONOCHROME1"
+
+
+def _black(dataset: Dataset, pixels: NDArray[np.generic]) -> int:
+    """The value that is shown darkest."""
+    if _is_inverted(dataset):
+        return int(pixels.max())
+    if dataset.PhotometricInterpretation == "MONOCHROME2":
+        return int(pixels.min())
+    return 0
+
+
+def _encode(dataset: Dataset, pixels: NDArray[np.generic]) -> None:
+    """Put the pixels back, native and colour by pixel."""
+    meta = dataset.file_meta
+    if meta.TransferSyntaxUID.is_compressed and not meta.TransferSyntaxUID.is_deflated:
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    if pixels.ndim == 4:
+        dataset.PhotometricInterpretation = "RGB"
+        dataset.PlanarConfiguration = 0
+    if dataset.BitsAllocated == 1:
+        data = np.packbits(pixels.astype(np.uint8).ravel(), bitorder="little").tobytes()
+    else:
+        little = meta.TransferSyntaxUID.is_little_endian
+        data = pixels.astype(pixels.dtype.newbyteorder("little" if little else "big")).tobytes()
+    keyword = next(k for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if k in dataset)
+    setattr(dataset, keyword, data + bytes(len(data) % 2))
+    dataset[keyword].is_undefined_length = False
