@@ -169,6 +169,19 @@ class MetricsConfig(Section):
         return self
 
 
+class StatusPageConfig(Section):
+    """The node's own page for people: read only, without passwords, so keep it on loopback (or behind your proxy)."""
+
+    host: str = Field(default="127.0.0.1", description="Address; loopback unless told otherwise")
+    port: Port = 9466
+    names: tuple[str, ...] = Field(
+        default=(), description="Further names that a browser may use for it (Host header), e.g. behind a proxy"
+    )
+    alertmanager: str | None = Field(
+        default=None, pattern=r"^https?://", description="URL of the Alertmanager whose alerts are shown"
+    )
+
+
 class NodeConfig(Section):
     """A hospital's edge node. See the sections for each key."""
 
@@ -180,6 +193,7 @@ class NodeConfig(Section):
     archive: ArchiveConfig = ArchiveConfig()
     governance: GovernanceConfig = GovernanceConfig()
     metrics: MetricsConfig = MetricsConfig()
+    status_page: StatusPageConfig = StatusPageConfig()
     kit: Path = Field(default=Path(), exclude=True, description="The NVFlare kit; set by load()")
 
     @model_validator(mode="after")

@@ -22,8 +22,10 @@ def main() -> None:
     from client_plugin.dicom.echo import PeerWatch
     from client_plugin.intake.service import Intake
     from client_plugin.metrics.exporter import MetricsServer
+    from client_plugin.status_page.app import StatusPage
 
-    parts = [MetricsServer(config, Archive.open(config).catalogue), PeerWatch(config), Intake(config)]
+    catalogue = Archive.open(config).catalogue
+    parts = [MetricsServer(config, catalogue), StatusPage(config, catalogue), PeerWatch(config), Intake(config)]
     for part in parts:
         part.start()
     print("ready", flush=True)

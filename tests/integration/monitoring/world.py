@@ -38,7 +38,7 @@ def write_kit(folder: Path, *, certificate_days: int = 365, **settings: Any) -> 
     """A hospital's kit as far as the node needs it: its configuration and a client certificate."""
     (folder / "local").mkdir(parents=True)
     (folder / "startup").mkdir()
-    ports = free_ports(3)
+    ports = free_ports(4)
     config: dict[str, Any] = {
         "site": "site-a",
         "dicom": {
@@ -47,6 +47,7 @@ def write_kit(folder: Path, *, certificate_days: int = 365, **settings: Any) -> 
             "peers": [{"ae_title": "PACS", "addresses": ["127.0.0.1/32"], "host": "127.0.0.1", "port": ports[2]}],
         },
         "metrics": {"port": ports[1], "echo_seconds": 1},
+        "status_page": {"port": ports[3]},
         "intake": {"quiet_seconds": 2, "min_free_bytes": 1 << 20},
     }
     for section, values in settings.items():
@@ -70,6 +71,7 @@ class Node:
         config = yaml.safe_load((kit / "local" / "fedpacs.yaml").read_text())
         self.metrics_port: int = config["metrics"]["port"]
         self.dicom_port: int = config["dicom"]["port"]
+        self.status_port: int = config["status_page"]["port"]
         self.pacs_port: int = config["dicom"]["peers"][0]["port"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.monitoring.node_process", str(kit)],

@@ -1,0 +1,172 @@
+"""Collects what the page says: from the catalogue, the disk, the node's metrics, job folders and Alertmanager."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+from sqlalchemy import func, select
+
+from client_plugin.archive import models
+from client_plugin.archive.catalogue import Catalogue
+from client_plugin.config import NodeConfig
+from client_plugin.metrics.facts import read_facts
+from client_plugin.status_page.cures import cure
+from client_plugin.status_page.model import Alert, Arrival, Job, Round, SetAside, Status, Study, problems, waiting
+
+STUDIES_SHOWN = 20
+ALERTMANAGER_SECONDS = 2.0
+ROUNDS_FILE = "rounds.jsonl"
+
+Figures = Callable[[], Mapping[str, float]]
+
+
+def gather(config: NodeConfig, catalogue: Catalogue, figures: Figures, now: datetime) -> Status:
+    """Take one look at everything.
+
+    Parameters
+    ----------
+    figures
+        Current values of the node's gauges (:func:`gauges`).
+    now
+        Aware; *today* is the day of its time zone.
+    """
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    facts = read_facts(config, catalogue)
+    values = figures()
+    set_aside = quarantined(catalogue)
+    alerts, note = alerts_of(config.status_page.alertmanager)
+    return Status(
+        site=config.site,
+        at=now,
+        problems=tuple(problems(config, facts, values)),
+        arrivals=tuple(arrivals(catalogue, midnight)),
+        studies=tuple(studies(catalogue, midnight)),
+        waiting=tuple(waiting(facts, config, set_aside)),
+        set_aside=tuple(set_aside),
+        job=latest_job(config.models, running=values.get("fedpacs_jobs_running", 0) > 0),
+        alerts=alerts,
+        alerts_note=note,
+    )
+
+
+def arrivals(catalogue: Catalogue, since: datetime) -> list[Arrival]:
+    """Instances received since then, by peer."""
+    row, states = models.Received, models.ReceivedState
+    query = select(row.source_ae, row.state, func.count()).where(row.received_at >= since)
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    with catalogue.reading() as session:
+        for peer, state, count in session.execute(query.group_by(row.source_ae, row.state)):
+            counts[peer][str(state)] += count
+    return [
+        Arrival(
+            peer=peer,
+            archived=by[states.DONE],
+            waiting=by[states.PENDING] + by[states.CLAIMED],
+            set_aside=by[states.QUARANTINED],
+        )
+        for peer, by in sorted(counts.items())
+    ]
+
+
+def studies(catalogue: Catalogue, since: datetime) -> list[Study]:
+    """The latest studies that grew since then."""
+    query = (
+        select(
+            models.Patient.pseudonym,
+            models.Study.state,
+            models.Study.last_received,
+            func.count(models.Series.id.distinct()),
+            func.count(models.Instance.id),
+            func.group_concat(models.Series.modality.distinct())
+            if catalogue.dialect == "sqlite"
+            else func.string_agg(models.Series.modality.distinct(), ","),
+        )
+        .join(models.Study.patient)
+        .join(models.Study.series)
+        .join(models.Series.instances)
+        .where(models.Study.last_received >= since)
+        .group_by(models.Study.id, models.Patient.pseudonym)
+        .order_by(models.Study.last_received.desc())
+        .limit(STUDIES_SHOWN)
+    )
+    with catalogue.reading() as session:
+        return [
+            Study(pseudonym, tuple(sorted((modalities or "").split(","))), series, instances, str(state), received)
+            for pseudonym, state, received, series, instances, modalities in session.execute(query)
+        ]
+
+
+def quarantined(catalogue: Catalogue) -> list[SetAside]:
+    """What is in quarantine, the largest group first."""
+    row = models.Quarantine
+    query = (
+        select(row.reason, row.source_ae, func.count(), func.max(row.quarantined_at))
+        .group_by(row.reason, row.source_ae)
+        .order_by(func.count().desc(), row.reason)
+    )
+    with catalogue.reading() as session:
+        return [
+            SetAside(reason, peer, count, latest, cure(reason))
+            for reason, peer, count, latest in session.execute(query)
+        ]
+
+
+def latest_job(folder: Path, *, running: bool) -> Job | None:
+    """The job that wrote its rounds last."""
+    files = sorted(folder.glob(f"*/{ROUNDS_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        return None
+    path = files[-1]
+    rounds = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        row = json.loads(line)
+        sites = row.get("sites")
+        rounds.append(
+            Round(
+                number=number,
+                loss=row.get("loss"),
+                quality=row.get("balanced_accuracy", row.get("dice")),
+                seconds=row.get("seconds"),
+                sites=len(sites) if isinstance(sites, list) else sites,
+            )
+        )
+    return Job(path.parent.name, running, tuple(rounds), datetime.fromtimestamp(path.stat().st_mtime, UTC))
+
+
+def alerts_of(alertmanager: str | None) -> tuple[tuple[Alert, ...] | None, str]:
+    """The alerts that fire now, and when there are none to show, why."""
+    if alertmanager is None:
+        return None, "No Alertmanager is configured (status_page.alertmanager)."
+    try:
+        with urllib.request.urlopen(f"{alertmanager}/api/v2/alerts", timeout=ALERTMANAGER_SECONDS) as answer:  # noqa: S310 - from the configuration, http or https
+            listed: list[dict[str, Any]] = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError):
+        return None, "Alertmanager does not answer: its alerts cannot be shown."
+    alerts = [
+        Alert(
+            name=each["labels"]["alertname"],
+            severity=each["labels"].get("severity", ""),
+            summary=each["annotations"].get("summary", ""),
+            since=datetime.fromisoformat(each["startsAt"]),
+        )
+        for each in listed
+    ]
+    return tuple(sorted(alerts, key=lambda alert: alert.since, reverse=True)), "No alert is firing."
+
+
+def gauges(metrics: Iterable[Metric]) -> dict[str, float]:
+    """Gauges by name; one with a single label as ``name value``."""
+    found = {}
+    for metric in metrics:
+        if metric.type == "gauge":
+            for sample in metric.samples:
+                found[" ".join([sample.name, *sample.labels.values()])] = sample.value
+    return found
