@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -22,10 +23,12 @@ from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
 from client_plugin.config import ConfigError, NodeConfig
+from client_plugin.dicom.commitment import Commitment
 from client_plugin.dicom.negotiation import accepted_contexts
 from client_plugin.dicom.peers import A_ASSOCIATE_RJ, Call, Load, admit
 from client_plugin.dicom.status import StoreStatus
 from client_plugin.dicom.storing import SpoolSink, Store
+from client_plugin.dicom.tls import server_context
 from client_plugin.dicom.upper_layer import MAX_PDU, ReceivingAssociation, ReceivingServer
 from client_plugin.intake.committer import GroupCommitter
 from client_plugin.intake.process import Stopping, arguments
@@ -47,15 +50,28 @@ class Listener:
         The node's configuration.
     listening
         A bound socket; it may be shared with other processes.
-    store, free_bytes
-        What answers C-STORE, and the free space of the spool's disk.
+    store, spool
+        What answers C-STORE, and where it writes.
+    commitment
+        What answers storage commitment requests.
+    tls
+        For every connection; None: in clear.
     """
 
-    def __init__(self, config: NodeConfig, listening: socket.socket, store: Store, spool: Spool) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        listening: socket.socket,
+        store: Store,
+        spool: Spool,
+        commitment: Commitment,
+        tls: ssl.SSLContext | None,
+    ) -> None:
         pynetdicom._config.LOG_HANDLER_LEVEL = "none"  # its log lines quote what peers send
         self._config = config
         self._store = store
         self._spool = spool
+        self._commitment = commitment
         entity = AE(config.dicom.ae_title)
         entity.acse_timeout = config.dicom.acse_timeout
         entity.dimse_timeout = config.dicom.dimse_timeout
@@ -68,11 +84,11 @@ class Listener:
             entity,
             listening,
             self,
-            self._on_ended,
-            None,
+            tls,
             [
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_ECHO, self._on_echo),
+                (evt.EVT_N_ACTION, self._on_action),
             ],
         )
 
@@ -119,17 +135,26 @@ class Listener:
         metrics.ASSOCIATIONS_OPEN.inc()
         log.info("association accepted", extra=logs.fields(peer=association.peer))
 
-    @staticmethod
-    def _on_ended(association: ReceivingAssociation) -> None:
-        if association.peer is not None:
-            end = AssociationEnd.RELEASED if association.is_released else AssociationEnd.ABORTED
+    def ended(self, assoc: ReceivingAssociation) -> None:
+        """Count the end of an association."""
+        if assoc.peer is not None:
+            end = AssociationEnd.RELEASED if assoc.is_released else AssociationEnd.ABORTED
             metrics.ASSOCIATIONS_OPEN.dec()
             metrics.ASSOCIATIONS_ENDED.inc(end)
-            log.info("association ended", extra=logs.fields(peer=association.peer, outcome=end))
+            log.info("association ended", extra=logs.fields(peer=assoc.peer, outcome=end))
+
+    def refused(self, error: BaseException) -> None:
+        """Count a connection that did not get as far as an association request."""
+        reason = Reject.TLS if isinstance(error, ssl.SSLError) else Reject.PROTOCOL
+        metrics.ASSOCIATION_REJECTS.inc(reason)
+        log.warning("connection refused", extra=logs.fields(reason=reason))
 
     @staticmethod
     def _on_echo(_event: Any) -> int:
         return StoreStatus.SUCCESS
+
+    def _on_action(self, event: Any) -> tuple[int, None]:
+        return self._commitment.request(event.assoc.peer, event.action_type, lambda: event.action_information), None
 
     def open(self, assoc: ReceivingAssociation, request: Any, context_id: int) -> SpoolSink:
         """A sink in the spool for the instance that a C-STORE command announces."""
@@ -182,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopping = Stopping(options.supervisor)
     try:
         config = NodeConfig.load(options.kit)
+        tls = server_context(config)
         listening = socket.socket(fileno=options.listening) if options.listening is not None else bind(config)
         catalogue = Catalogue.open(config.catalogue_url)
         spool = Spool(config.spool, SiteKeys.open(config).derive("spool"))
@@ -191,13 +217,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure("listener", config.site, config.root / "logs")
     sweep(spool, catalogue)
     committer = GroupCommitter(spool, catalogue)
-    listener = Listener(config, listening, Store(spool, committer, catalogue, config.intake.min_free_bytes), spool)
+    store = Store(spool, committer, catalogue, config.intake.min_free_bytes)
+    commitment = Commitment(config, catalogue.received_digests, spool.uid_digest)
+    listener = Listener(config, listening, store, spool, commitment, tls)
     serving = threading.Thread(target=listener.serve, name="accept", daemon=True)
     serving.start()
     stopping.ready()
     stopping.event.wait()
     aborted = listener.drain(config.dicom.drain_timeout)
     serving.join()
+    commitment.close()
     spool.close()
     log.info("listener stopped", extra=logs.fields(count=aborted))
     return 0

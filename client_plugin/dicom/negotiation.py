@@ -1,4 +1,4 @@
-"""Which presentation contexts we accept: every storage SOP class in every transfer syntax that is known.
+"""Which presentation contexts we accept: C-ECHO, commitment, every storage SOP class in every known transfer syntax.
 
 The data set is kept as it was encoded, so a transfer syntax need not be decodable here: whether its pixels can be
 used is decided when a study is trained on. Transfer syntaxes that nobody registered are refused, since not even the
@@ -13,11 +13,13 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 # They carry "Storage" in their name and are never an argument of C-STORE.
 _OTHER_SERVICES = {"StorageCommitmentPushModel", "StorageCommitmentPullModel", "MediaStorageDirectoryStorage"}
 
+
+_SERVICES = {str(Verification), str(StorageCommitmentPushModel)}
 
 STORAGE_SOP_CLASSES: frozenset[str] = frozenset(str(cx.abstract_syntax) for cx in AllStoragePresentationContexts) | {
     uid
@@ -52,7 +54,7 @@ def accepted_contexts(proposed: Iterable[PresentationContext]) -> list[Presentat
     return [
         build_context(abstract, preferred(syntaxes))
         for abstract, syntaxes in wanted.items()
-        if (abstract in STORAGE_SOP_CLASSES or abstract == Verification) and preferred(syntaxes)
+        if (abstract in STORAGE_SOP_CLASSES or abstract in _SERVICES) and preferred(syntaxes)
     ]
 
 

@@ -18,8 +18,8 @@ import queue
 import select
 import socket
 import ssl
+import sys
 import time
-from collections.abc import Callable
 from io import BytesIO
 from socketserver import BaseServer
 from typing import Any, Protocol
@@ -43,14 +43,20 @@ _POLL = 0.05  # seconds; how late a timer or a request to stop may be noticed
 _YIELD = 0.002  # seconds per association: processes that share a port let the least loaded one accept first
 
 
-class StoreService(Protocol):
-    """What receives and answers C-STORE requests."""
+class Service(Protocol):
+    """What the acceptor is for: it takes C-STORE data sets, answers them, and hears how connections end."""
 
     def open(self, assoc: ReceivingAssociation, request: C_STORE_RQ, context_id: int) -> Sink:
         """A sink for the data set whose command has arrived; raising ends the association."""
 
     def answer(self, assoc: ReceivingAssociation, sink: Sink | None, context_id: int) -> int:
         """The status for a complete request; ``sink`` is None if it had no data set."""
+
+    def ended(self, assoc: ReceivingAssociation) -> None:
+        """The association is over, whether it was ever established or not."""
+
+    def refused(self, error: BaseException) -> None:
+        """A connection failed before it could become an association (TLS handshake, reset)."""
 
 
 class Sink(Protocol):
@@ -74,7 +80,7 @@ class DataSetStream(BytesIO):
     def write(self, data: Any) -> int:
         if isinstance(self._message, C_STORE_RQ):
             if self.sink is None:
-                self.sink = self._assoc.storage.open(self._assoc, self._message, self._message.context_id or 0)
+                self.sink = self._assoc.service.open(self._assoc, self._message, self._message.context_id or 0)
             self.sink.write(data)
             return len(data)
         if self.tell() + len(data) > MAX_IDENTIFIER:
@@ -222,17 +228,16 @@ class ReceivingSocket(AssociationSocket):
 
 
 class ReceivingAssociation(Association):
-    """An acceptor whose C-STORE data sets are streamed to the sinks that ``storage`` opens."""
+    """An acceptor whose C-STORE data sets are streamed to the sinks that its service opens."""
 
     dul: ReceivingDul
     dimse: ReceivingDimse
 
-    def __init__(self, ae: Any, storage: StoreService, ended: Callable[[ReceivingAssociation], None]) -> None:
+    def __init__(self, ae: Any, service: Service) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
-        self.storage = storage
+        self.service = service
         self.peer: str | None = None
         """AE title of the configured peer, once it was recognized."""
-        self._ended = ended
         self.dul = ReceivingDul(self)
         self.dimse = ReceivingDimse(self)
         self.dul.to_user_queue = _Indications(self.dimse)
@@ -243,7 +248,7 @@ class ReceivingAssociation(Association):
         """Serve a complete C-STORE request; called by the thread that reads the connection."""
         stream = request.DataSet
         sink = stream.sink if isinstance(stream, DataSetStream) else None
-        status = self.storage.answer(self, sink, context_id)
+        status = self.service.answer(self, sink, context_id)
         sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         self.dul.socket.send(c_store_response(context_id, request.MessageID or 0, sop_class, instance, status))
 
@@ -255,7 +260,7 @@ class ReceivingAssociation(Association):
             self.dul.join()
             self.dimse.discard()
             self.dul.socket.close_wakeup()
-            self._ended(self)
+            self.service.ended(self)
 
 
 class ReceivingHandler(RequestHandler):
@@ -272,7 +277,7 @@ class ReceivingHandler(RequestHandler):
         super().handle()
 
     def _create_association(self) -> ReceivingAssociation:
-        assoc = ReceivingAssociation(self.ae, self.server.storage, self.server.ended)
+        assoc = ReceivingAssociation(self.ae, self.server.service)
         assoc._server = self.server
         assoc.name = f"AcceptorThread-{id(assoc)}"  # pynetdicom counts associations by this name
         assoc.set_socket(ReceivingSocket(assoc, self.request))
@@ -300,13 +305,11 @@ class ReceivingServer(ThreadedAssociationServer):
         self,
         ae: Any,
         listening: socket.socket,
-        storage: StoreService,
-        ended: Callable[[ReceivingAssociation], None],
+        service: Service,
         tls: ssl.SSLContext | None,
         handlers: list[Any],
     ) -> None:
-        self.storage = storage
-        self.ended = ended
+        self.service = service
         self._listening = listening
         super().__init__(
             ae, listening.getsockname(), ae.ae_title, [], tls, evt_handlers=handlers, request_handler=ReceivingHandler
@@ -331,5 +334,13 @@ class ReceivingServer(ThreadedAssociationServer):
         BaseServer.shutdown(self)
         self._listening.close()
 
+    def verify_request(self, _request: Any, _client_address: Any) -> bool:
+        """Whether to talk to a new connection at all: a flood of them must not exhaust threads.
+
+        Some more are let in than there may be associations, so that a peer over the limit gets its rejection.
+        """
+        return len(self.active_associations) < 2 * self.ae.maximum_associations
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that failed before it was an association (TLS handshake, reset): nothing to tell a peer."""
+        if (error := sys.exception()) is not None:
+            self.service.refused(error)

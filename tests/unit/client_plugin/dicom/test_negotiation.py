@@ -35,8 +35,9 @@ def test_contexts_are_built_from_the_proposal() -> None:
         build_context(CT, [J2K]),
         build_context(CT, [EXPLICIT, IMPLICIT]),
         build_context(VERIFICATION, [IMPLICIT]),
+        build_context(COMMITMENT, [EXPLICIT]),
         build_context("1.2.826.0.1.3680043.1", [IMPLICIT]),
         build_context("1.2.840.10008.5.1.4.1.1.4", ["1.2.3.4"]),
     ]
     accepted = {str(cx.abstract_syntax): [str(s) for s in cx.transfer_syntax] for cx in accepted_contexts(proposed)}
-    assert accepted == {CT: [J2K, EXPLICIT, IMPLICIT], VERIFICATION: [IMPLICIT]}
+    assert accepted == {CT: [J2K, EXPLICIT, IMPLICIT], VERIFICATION: [IMPLICIT], COMMITMENT: [EXPLICIT]}

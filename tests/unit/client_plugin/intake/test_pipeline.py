@@ -95,11 +95,11 @@ def test_what_cannot_be_kept_is_quarantined_with_its_reason(node: Node, data: by
 
 
 def test_what_deidentification_refuses_is_quarantined_with_its_reason(node: Node) -> None:
-    burned = ct()
-    burned.BurnedInAnnotation = "YES"
-    node.receive(encoded(burned), burned.SOPInstanceUID)
+    private = ct()
+    private.SOPClassUID = "1.2.840.113619.4.26"
+    node.receive(encoded(private), private.SOPInstanceUID, sop_class="1.2.840.113619.4.26")
     node.process()
-    assert node.reasons() == ["burned-in-text"]
+    assert node.reasons() == ["unknown-sop-class"]
 
 
 def test_a_sealed_file_that_was_changed_is_quarantined(node: Node) -> None:
