@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.monitoring.world import Node, OnCall, pacs, planted_ct, until, watching, write_kit
+from tests.integration.monitoring.world import Node, OnCall, pacs, planted_ct, planted_pdf, until, watching, write_kit
 
 pytestmark = pytest.mark.integration
 
@@ -84,7 +84,7 @@ def test_a_stuck_worker_stalls_the_ingest_and_its_recovery_is_told(node: Node, o
 
 
 def test_a_burst_of_quarantined_instances_is_reported(node: Node, on_call: OnCall, tmp_path: Path) -> None:
-    node.send(planted_ct(tmp_path / "us", 30, BurnedInAnnotation="YES"))
+    node.send(planted_pdf(tmp_path / "pdf", 30))
     until(lambda: on_call.told("QuarantineBurst"), PATIENCE, "QuarantineBurst")
     until(lambda: on_call.told("DeidentificationFailing"), PATIENCE, "DeidentificationFailing")
 

@@ -17,7 +17,7 @@ from client_plugin.intake.reasons import IntakeReason
 from client_plugin.metrics.exporter import COLLECTORS
 from observability.instruments import CATALOGUE, Labelled, Names
 from observability.processes import ROLES
-from tests.integration.monitoring.world import PLANTED, Node, planted_ct, until, write_kit
+from tests.integration.monitoring.world import PLANTED, Node, planted_ct, planted_pdf, until, write_kit
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +46,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     files = planted_ct(folder / "ct", 8)
     node.send(files)
     node.send(files[:2])  # duplicates
-    node.send(planted_ct(folder / "us", 3, BurnedInAnnotation="YES"))
+    node.send(planted_pdf(folder / "pdf", 3))
     subprocess.run(
         ["storescu", "-aet", "ZUCKERBERGER", "-aec", "FEDPACS", "127.0.0.1", str(node.dicom_port), str(files[0])],
         capture_output=True,
@@ -62,7 +62,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 def test_the_work_is_counted(worked: Node) -> None:
     assert worked.value('fedpacs_received_instances_total{outcome="stored"}') == 11
     assert worked.value('fedpacs_received_instances_total{outcome="duplicate"}') == 2
-    assert worked.value('fedpacs_quarantined_instances_total{reason="burned-in-text"}') == 3
+    assert worked.value('fedpacs_quarantined_instances_total{reason="unsupported-content"}') == 3
     assert worked.value('fedpacs_association_rejects_total{reason="unknown_calling_ae"}') == 1
     assert worked.value('fedpacs_receive_seconds_count{outcome="stored"}') == 11
     assert (worked.value('fedpacs_deidentification_actions_total{action="X"}') or 0) >= 8

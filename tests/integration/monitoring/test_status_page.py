@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from client_plugin.config import NodeConfig
-from tests.integration.monitoring.world import PLANTED, Node, planted_ct, until, write_kit
+from tests.integration.monitoring.world import PLANTED, Node, planted_ct, planted_pdf, until, write_kit
 
 pytestmark = pytest.mark.integration
 
@@ -34,13 +34,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     folder = tmp_path_factory.mktemp("node")
     running = Node(write_kit(folder / "kit"))
     running.send(planted_ct(folder / "ct", 6))
-    running.send(planted_ct(folder / "us", 2, BurnedInAnnotation="YES"))
+    running.send(planted_pdf(folder / "pdf", 2))
     models = NodeConfig.load(running.kit).models / "3f0c0f5e-job"
     models.mkdir(parents=True)
     rows = [{"loss": 2.3 / n, "balanced_accuracy": 0.1 * n, "seconds": 4.0, "sites": 3} for n in range(1, 6)]
     (models / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     until(lambda: running.value("fedpacs_spool_instances") == 0, 60, "the workers")
-    until(lambda: "burned-in-text" in text(running), 30, "the quarantine")
+    until(lambda: "unsupported-content" in text(running), 30, "the quarantine")
     yield running
     running.stop()
 
@@ -63,7 +63,7 @@ def chromium() -> str:
 def test_what_a_steward_wants_to_know_is_there(node: Node) -> None:
     page = text(node)
     assert "not in its federation" in page
-    assert "Have the modality export without it" in page or "have the modality export without it" in page
+    assert "content that cannot be de-identified: stop the PACS from routing it here" in page
     assert "3f0c0f5e-job" in page
     assert ">PACS</th><td>6</td><td>0</td><td>2</td>" in page
 
@@ -155,5 +155,5 @@ def test_keyboard_and_screen_reader(node: Node, tmp_path: Path) -> None:
     assert len(said["main"]) == len(said["navigation"]) == len(said["banner"]) == 1
     assert "Instances set aside, sealed, and what cures the reason" in said["table"]
     assert {"Reason", "How many", "Cure"} <= set(said["columnheader"])
-    assert "burned-in-text" in said["rowheader"]
+    assert "unsupported-content" in said["rowheader"]
     assert any("Training loss from round 1 to 5: highest 2.3, lowest 0.46" in name for name in said["image"])

@@ -101,7 +101,7 @@ class Node:
     def send(self, files: list[Path], *, expect: int = 0) -> None:
         """C-STORE by dcmtk's storescu, as the PACS would."""
         result = subprocess.run(
-            ["storescu", "-aet", "PACS", "-aec", "FEDPACS", "127.0.0.1", str(self.dicom_port), *map(str, files)],
+            ["storescu", "-R", "-aet", "PACS", "-aec", "FEDPACS", "127.0.0.1", str(self.dicom_port), *map(str, files)],
             env={**os.environ, "TCP_NODELAY": "1"},
             capture_output=True,
             text=True,
@@ -146,6 +146,14 @@ def pacs(node: Node, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+
+
+def planted_pdf(folder: Path, count: int) -> list[Path]:
+    """Objects that no de-identifier can vouch for: the node sets them aside (unsupported-content)."""
+    return planted_ct(folder, count, SOPClassUID=ENCAPSULATED_PDF, Modality="DOC")
+
+
 def planted_ct(folder: Path, count: int, **changes: Any) -> list[Path]:
     """CT instances of one new study, with the planted identifiers in the usual places."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,6 +165,7 @@ def planted_ct(folder: Path, count: int, **changes: Any) -> list[Path]:
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     for keyword, value in changes.items():
         setattr(dataset, keyword, value)
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     files = []
     for number in range(count):
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
