@@ -15,7 +15,7 @@ from client_plugin.archive.instance import ArchivedInstance, NotArchivable
 from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import ReceivedRow
 from client_plugin.archive.sealing import SealBroken
-from client_plugin.intake.deidentify import Deidentifier, Quarantine
+from client_plugin.intake.deidentify import Deidentifier, Quarantine, Vault
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.intake.spool import Spool
 from client_plugin.metrics import instruments as metrics
@@ -34,13 +34,23 @@ class Pipeline:
         The stations.
     max_tries
         After so many failures that are not the instance's own fault it is quarantined all the same.
+    vault
+        Keeps the way back to the patients; None where the site wants none.
     """
 
-    def __init__(self, spool: Spool, archive: Archive, deidentifier: Deidentifier, max_tries: int) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        archive: Archive,
+        deidentifier: Deidentifier,
+        max_tries: int,
+        vault: Vault | None = None,
+    ) -> None:
         self._spool = spool
         self._archive = archive
         self._deidentifier = deidentifier
         self._max_tries = max_tries
+        self._vault = vault
 
     def process(self, row: ReceivedRow) -> None:
         """Archive one instance, set it aside with a reason, or leave it for another try. Never raises."""
@@ -76,7 +86,7 @@ class Pipeline:
             with metrics.INTAKE_SECONDS.time(IntakeStep.DEIDENTIFY):
                 deidentified = self._deidentifier.apply(dataset)
         except Quarantine as refused:
-            raise _SetAside(refused.reason) from None
+            raise _SetAside(refused.reason, refused.pseudonym) from None
         for done, times in Counter(action.done for action in deidentified.record).items():
             metrics.DEIDENTIFICATION_ACTIONS.inc(done, times)
         try:
@@ -86,9 +96,13 @@ class Pipeline:
         with metrics.INTAKE_SECONDS.time(IntakeStep.ARCHIVE):
             encoded = BytesIO()
             deidentified.dataset.save_as(encoded, enforce_file_format=True)
+            if self._vault is not None:  # first: what is archived has its way back
+                self._vault.remember(deidentified.pseudonym, deidentified.identity)
             try:
                 self._archive.add(encoded.getvalue(), meta, received=row)
             except PatientForgotten:
+                if self._vault is not None:
+                    self._vault.forget(deidentified.pseudonym)
                 self._archive.catalogue.discard(row)
                 log.info("an instance of a forgotten patient was discarded", extra=logs.fields(peer=row.source_ae))
         self._spool.delete(row.spool_name)

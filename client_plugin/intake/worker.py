@@ -17,7 +17,7 @@ from client_plugin.archive.archive import Archive
 from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
 from client_plugin.config import ConfigError, NodeConfig
-from client_plugin.intake.deidentify import Deidentifier, Profile
+from client_plugin.intake.deidentify import Deidentifier, Profile, Vault
 from client_plugin.intake.pipeline import Pipeline
 from client_plugin.intake.process import Stopping, arguments
 from client_plugin.intake.spool import Spool
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure("worker", config.site, config.root / "logs")
     spool = Spool(config.spool, keys.derive("spool"))
     deidentifier = Deidentifier(Profile.from_config(config.deidentification), keys)
-    pipeline = Pipeline(spool, archive, deidentifier, config.intake.max_tries)
+    pipeline = Pipeline(spool, archive, deidentifier, config.intake.max_tries, Vault.open(config, keys))
     sealing = None
     if options.sealing:
         quiet = timedelta(seconds=config.intake.quiet_seconds)

@@ -19,7 +19,7 @@ from client_plugin.intake.deidentify.text_detector import Box
 #: Regions that leave less of the picture than this are taken for an error of the device.
 _SMALLEST_SHARE = 0.1
 #: How sure the reader must be of how many characters before a finding outside risky classes counts as text.
-_SURE, _CHARACTERS = 0.6, 2
+_SURE, _CHARACTERS = 0.7, 2
 #: Text that is still read after blanking.
 _LEFT_SURE, _LEFT_CHARACTERS = 0.8, 3
 _FRAMES_LOOKED_AT = 5

@@ -82,11 +82,14 @@ class Quarantine(Exception):  # noqa: N818 - a decision about an instance, not a
     ----------
     reason : Reason
         A closed set, so that it may be a metric label and stand in the catalogue: never a value of the instance.
+    pseudonym : str or None
+        Of the patient, where it is known whose instance it is: the sealed raw copy is found by it.
     """
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, pseudonym: str | None = None) -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.pseudonym = pseudonym
 
 
 Path = tuple[tuple[int, int], ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydicom import Dataset
@@ -15,6 +15,7 @@ from client_plugin.intake.deidentify.keyed import Keyed, Keys
 from client_plugin.intake.deidentify.patient import Patient
 from client_plugin.intake.deidentify.profile import Profile
 from client_plugin.intake.deidentify.screening import TextRisk
+from client_plugin.intake.deidentify.vault import Identity
 from client_plugin.intake.deidentify.walk import Walk
 
 _PIXEL_DATA = 0x7FE00010
@@ -34,12 +35,15 @@ class Deidentified:
         What was done to which element under which rule, without the values.
     profile_digest : str
         Of the rules it was made by (``Profile.digest``).
+    identity : Identity
+        Who the patient is: for the vault, never for the archive. Not part of the representation.
     """
 
     dataset: FileDataset
     pseudonym: str
     record: list[Action]
     profile_digest: str
+    identity: Identity = field(repr=False)
 
 
 class Deidentifier:
@@ -65,9 +69,15 @@ class Deidentifier:
         Quarantine
             The instance must not be kept: its SOP class is unknown, its pixels may show text, it is malformed.
         """
+        patient = Patient.of(ds, self._keyed)
+        try:
+            return self._apply(ds, patient)
+        except Quarantine as refused:
+            raise Quarantine(refused.reason, patient.pseudonym) from None
+
+    def _apply(self, ds: Dataset, patient: Patient) -> Deidentified:
         sop_class, iod = screening.sop_class(ds)
         screening.check(ds, iod, self.profile)
-        patient = Patient.of(ds, self._keyed)
         walk = Walk(self.profile, self._keyed, iod, patient)
         meta = header.file_meta(ds, sop_class, walk.uid)
         implicit, little = ds.original_encoding
@@ -82,11 +92,16 @@ class Deidentifier:
         dataset = FileDataset("", elements, file_meta=meta, preamble=bytes(128))
         dataset.set_original_encoding(implicit, little, ds.original_character_set)
         if Option.CLEAN_PIXEL_DATA in self.profile.options:
-            risk = screening.text_risk(ds, iod)
-            if risk is not TextRisk.NONE:
-                regions = burned_in.ultrasound_regions(ds) if risk is TextRisk.LIKELY else []
-                burned_in.clean(dataset, regions, everything=risk is TextRisk.LIKELY)
-                dataset.BurnedInAnnotation = "NO"
-                walk.record.append(Action((), _PIXEL_DATA, Done.CLEANED, Rule.BURNED_IN))
+            self._clean_pixels(ds, iod, dataset, walk)
         header.identify(dataset, meta, self.profile)
-        return Deidentified(dataset, patient.pseudonym, [*walk.record, *header.ADDED], self._digest)
+        record = [*walk.record, *header.ADDED]
+        return Deidentified(dataset, patient.pseudonym, record, self._digest, patient.identity)
+
+    def _clean_pixels(self, ds: Dataset, iod: str, dataset: FileDataset, walk: Walk) -> None:
+        risk = screening.text_risk(ds, iod)
+        if risk is TextRisk.NONE:
+            return
+        likely = risk is TextRisk.LIKELY
+        burned_in.clean(dataset, burned_in.ultrasound_regions(ds) if likely else [], everything=likely)
+        dataset.BurnedInAnnotation = "NO"
+        walk.record.append(Action((), _PIXEL_DATA, Done.CLEANED, Rule.BURNED_IN))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydicom import Dataset
 
 from client_plugin.intake.deidentify.codes import Quarantine, Reason
 from client_plugin.intake.deidentify.keyed import Keyed
+from client_plugin.intake.deidentify.vault import Identity
 
 #: Attributes besides the person names that tell who or where somebody is: each word counts.
 NAMES = frozenset(
@@ -57,14 +58,13 @@ class Patient:
     pseudonym : str
     shift_days : int
         By how many days all dates of this patient move; negative.
-    number, issuer : str
-        Patient ID and its issuer, as they came; for the vault alone.
+    identity : Identity
+        Who it is; for the vault alone.
     """
 
     pseudonym: str
     shift_days: int
-    number: str
-    issuer: str
+    identity: Identity = field(repr=False)
 
     @classmethod
     def of(cls, ds: Dataset, keyed: Keyed) -> Patient:
@@ -85,7 +85,9 @@ class Patient:
             whose = f"study\0{study}"
         else:
             raise Quarantine(Reason.MISSING_UID)
-        return cls(keyed.pseudonym(whose), keyed.shift_days(whose), number, issuer)
+        name, birth_date, sex = (_text(ds, k) for k in ("PatientName", "PatientBirthDate", "PatientSex"))
+        days = keyed.shift_days(whose)
+        return cls(keyed.pseudonym(whose), days, Identity(number, issuer, name, birth_date, sex, days))
 
 
 def _text(ds: Dataset, keyword: str) -> str:
