@@ -66,8 +66,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def ours(folder: Path, listeners: int = 2) -> Iterator[Receiver]:
-    """Our listener processes on one socket, as `client_plugin.intake.service.Intake` starts them; no workers."""
+def ours(folder: Path, listeners: int = 2, *, instrumented: bool = True) -> Iterator[Receiver]:
+    """Our listener processes on one socket, as `client_plugin.intake.service.Intake` starts them; no workers.
+
+    ``instrumented``: False switches their metrics off (`benchmarks.uninstrumented`).
+    """
     port = free_port()
     config = {
         "site": "bench",
@@ -78,9 +81,10 @@ def ours(folder: Path, listeners: int = 2) -> Iterator[Receiver]:
     Archive.open(NodeConfig.load(folder)).close()
     listening = socket.create_server(("127.0.0.1", port), backlog=128)
     options = ["--kit", str(folder), "--listening", str(listening.fileno())]
-    children = [
-        spawn("client_plugin.dicom.listener", f"listener-{n}", options, [listening.fileno()]) for n in range(listeners)
-    ]
+    module = "client_plugin.dicom.listener"
+    if not instrumented:
+        module, options = "benchmarks.uninstrumented", [module, *options]
+    children = [spawn(module, f"listener-{n}", options, [listening.fileno()]) for n in range(listeners)]
     try:
         if not all(child.wait_ready(60) for child in children):
             raise RuntimeError("our listener did not come up")

@@ -7,10 +7,10 @@ import gzip
 import hmac
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -18,12 +18,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from observability.http import HttpServer
 from observability.logs import fields
+from observability.sampling import Collector
 
 log = logging.getLogger(__name__)
-
-
-class Collector(Protocol):
-    def collect(self) -> Iterable[Metric]: ...
 
 
 @dataclass(frozen=True)

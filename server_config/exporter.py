@@ -18,9 +18,10 @@ from nvflare.apis.fl_context import FLContext
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from observability import setup
-from observability.exposition import Access, Collector, Endpoint
+from observability.exposition import Access, Endpoint
 from observability.http import EndpointError
 from observability.processes import ProcessTree, SharedFigures
+from observability.sampling import Collector, Sampled
 from server_config import metrics
 
 log = logging.getLogger(__name__)
@@ -74,9 +75,10 @@ class ServerMetrics(FLComponent):
     def _start(self, kit: Path, engine: Any) -> None:
         shared = setup.folder()
         assert shared is not None  # noqa: S101 - SYSTEM_BOOTSTRAP came before
+        processes = Sampled(ProcessTree(), INTERVAL)
         collectors: dict[str, Collector] = {
             "counted": SharedFigures(shared),
-            "processes": ProcessTree(),
+            "processes": processes,
             "facts": ServerFacts(kit),
         }
         metrics.start()
@@ -93,6 +95,7 @@ class ServerMetrics(FLComponent):
             # The federation works without its metrics; their absence is what the alert ServerDown is for.
             self.log_error_and_go_on(str(error))
             return
+        processes.start()
         self._endpoint = endpoint
         threading.Thread(target=self._watch, args=[engine], name="metrics-sites", daemon=True).start()
 

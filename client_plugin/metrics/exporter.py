@@ -15,14 +15,19 @@ from client_plugin.intake import deidentify
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.metrics import instruments
 from client_plugin.metrics.facts import CatalogueView, FactsCollector
-from observability.exposition import Access, Collector, Endpoint
+from observability.exposition import Access, Endpoint
 from observability.http import EndpointError
 from observability.instruments import registry
 from observability.processes import ProcessTree, SharedFigures
+from observability.sampling import Collector, Sampled
 from observability.setup import folder
 
 COLLECTORS = ("counted", "facts", "processes", "build")
 """Names of the parts of a scrape, in their order."""
+
+
+PROCESSES_INTERVAL = 5.0
+"""Seconds between two looks at the node's processes."""
 
 
 class MetricsServer:
@@ -46,6 +51,7 @@ class MetricsServer:
     def __init__(self, config: NodeConfig, catalogue: CatalogueView | None = None) -> None:
         self._config = config
         self._facts = FactsCollector(config, catalogue)
+        self._processes = Sampled(ProcessTree(), PROCESSES_INTERVAL)
         self._endpoint: Endpoint | None = None
 
     @property
@@ -68,7 +74,7 @@ class MetricsServer:
             instruments.QUARANTINED.start(reasons)
         instruments.DEIDENTIFICATION_ACTIONS.start(deidentify.Done)
         metrics = self._config.metrics
-        parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, ProcessTree(), Build())
+        parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, self._processes, Build())
         collectors = dict(zip(COLLECTORS, parts, strict=True))
         endpoint = Endpoint(metrics.host, metrics.port, collectors, access(self._config, metrics))
         try:
@@ -76,6 +82,7 @@ class MetricsServer:
         except EndpointError as error:
             raise ConfigError(str(error)) from None
         self._facts.start()
+        self._processes.start()
         self._endpoint = endpoint
 
     def stop(self) -> None:
@@ -83,6 +90,7 @@ class MetricsServer:
         if self._endpoint is not None:
             self._endpoint.stop()
             self._facts.stop()
+            self._processes.stop()
         self._endpoint = None
 
 
