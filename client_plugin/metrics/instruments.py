@@ -169,13 +169,6 @@ FEDERATION_CONNECTED = Gauge(
 LAST_HEARTBEAT = Gauge(
     "fedpacs_federation_last_heartbeat_timestamp_seconds", "When the NVFlare server last answered a heartbeat"
 )
-NVFLARE_EVENT_SECONDS = HistogramBy[StrEnum](
-    "fedpacs_nvflare_event_seconds",
-    "Time between the paired events of NVFlare's own metrics collectors",
-    "event",
-    StrEnum,
-    buckets=LONG_SECONDS,
-)
 
 
 def cohort(patients: int, images: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from client_plugin.metrics import instruments  # noqa: F401 - fills the catalogue
+from observability import nvflare_events  # noqa: F401 - fills the catalogue
 from observability.instruments import CATALOGUE
 from server_config import metrics  # noqa: F401 - fills the catalogue
 from server_config.monitoring.dashboards.build import DASHBOARDS, FOLDER, rendered
