@@ -12,7 +12,7 @@ of the ``c1`` is
   never sent: who opens the sum expands each contributor's seeds, so that the way down costs one polynomial too;
 - the server adds ``c0`` with plain modular arithmetic and needs neither SEAL nor any key.
 
-Polynomials travel as residues, shape ``(ciphertexts, 2, DEGREE)``, packed to their bits by
+Polynomials travel as residues, shape ``(ciphertexts, primes, DEGREE)``, packed to their bits by
 :mod:`secure_aggregation.packing`.
 """
 
@@ -105,7 +105,7 @@ class Lattice:
         self.parameters = parameters
         encryption = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
         encryption.set_poly_modulus_degree(DEGREE)
-        encryption.set_coeff_modulus(seal.CoeffModulus.Create(DEGREE, list(parameters.prime_bits)))
+        encryption.set_coeff_modulus(seal.CoeffModulus.Create(DEGREE, list(parameters.key_ring)))
         encryption.set_plain_modulus(seal.Modulus(1 << parameters.plain_bits))
         self.context = seal.SEALContext(encryption, True, seal.SEC_LEVEL_TYPE.TC128)
         if not self.context.parameters_set():
@@ -140,6 +140,7 @@ class Cipher:
 
     def __init__(self, lattice: Lattice, secret: bytes) -> None:
         self._lattice = lattice
+        self._planes = len(lattice.parameters.primes)
         self._key = seal.SecretKey()
         with _memory_file() as file:
             file.put(secret)
@@ -154,7 +155,7 @@ class Cipher:
 
     def _frames(self) -> tuple[bytes, bytes, bytes]:
         """What SEAL writes around the numbers, taken from objects that it saved itself."""
-        words = 2 * DEGREE
+        words = self._planes * DEGREE
         with _memory_file() as file:
             plain = seal.Plaintext("1")
             plain.save(file.path)
@@ -181,13 +182,14 @@ class Cipher:
         Returns
         -------
         tuple
-            Seeds of ``c1``, uint8 ``(ciphertexts, 64)``, and residues of ``c0``, uint64 ``(ciphertexts, 2, DEGREE)``.
+            Seeds of ``c1``, uint8 ``(ciphertexts, 64)``, and residues of ``c0``, uint64 ``(ciphertexts, primes,
+            DEGREE)``.
         """
         count = len(slots)
         seeds = np.empty((count, SEED_BYTES), np.uint8)
-        c0 = np.empty((count, 2, DEGREE), np.uint64)
+        c0 = np.empty((count, self._planes, DEGREE), np.uint64)
         start = len(self._cipher_frame) - _HEADER.size
-        end = start + 16 * DEGREE
+        end = start + 8 * self._planes * DEGREE
         plain = seal.Plaintext()
         with _memory_file() as clear, _memory_file() as sealed:
             for index in range(count):
@@ -195,7 +197,7 @@ class Cipher:
                 plain.load(self._lattice.context, clear.path)
                 self._encryptor.encrypt_symmetric(plain).save(sealed.path)
                 _, _, body = _body(sealed.take())
-                c0[index] = np.frombuffer(body, np.uint64, 2 * DEGREE, start).reshape(2, DEGREE)
+                c0[index] = np.frombuffer(body, np.uint64, self._planes * DEGREE, start).reshape(-1, DEGREE)
                 seeds[index] = np.frombuffer(body, np.uint8, SEED_BYTES, end + len(self._seed_frame))
         return seeds, c0
 
@@ -207,7 +209,7 @@ class Cipher:
         seeds
             Seeds of every contributor, uint8 ``(contributors, ciphertexts, 64)``.
         c0
-            Residues of the sum of their ``c0``, uint64 ``(ciphertexts, 2, DEGREE)``.
+            Residues of the sum of their ``c0``, uint64 ``(ciphertexts, primes, DEGREE)``.
 
         Returns
         -------
@@ -217,7 +219,7 @@ class Cipher:
         """
         count = len(c0)
         slots = np.zeros((count, DEGREE), np.uint64)
-        zero = bytes(16 * DEGREE)
+        zero = bytes(8 * self._planes * DEGREE)
         total, term, plain = seal.Ciphertext(), seal.Ciphertext(), seal.Plaintext()
         budget = 0
         with _memory_file() as file, _memory_file() as clear:

@@ -33,7 +33,7 @@ def open_sum(epoch: ReadyEpoch, total: Sum, size: int, timings: Timings) -> tupl
     if epoch.cipher is None:
         slots, budget = packing.unpack_words(total.payload, parameters.plain_bytes).reshape(-1, DEGREE), 0
     else:
-        c0 = packing.unpack_residues(total.payload, parameters.coefficient_bytes, DEGREE)
+        c0 = packing.unpack_residues(total.payload, parameters.ring, DEGREE)
         seeds = total.seeds.reshape(len(total.contributors), total.ciphertexts, -1)
         slots, budget = epoch.cipher.decrypt(seeds, c0)
     if parameters.encryption.masks:

@@ -32,33 +32,60 @@ def unpack_words(packed: Bytes, size: int) -> Words:
     return wide.reshape(-1).view("<u8").astype(np.uint64, copy=False)
 
 
-def pack_residues(residues: Words, size: int) -> Bytes:
-    """Pack residues, uint64 ``(ciphertexts, 2, degree)``, into ``size`` bytes a coefficient."""
-    half = np.uint64(4 * size)
-    low, high = residues[:, 0].reshape(-1), residues[:, 1].reshape(-1)
-    if size <= 8:
-        return pack_words(low | (high << half), size)
+def pack_residues(residues: Words, ring: tuple[int, ...]) -> Bytes:
+    """Pack residues, uint64 ``(ciphertexts, primes, degree)``, into ``sum(ring)`` bits a coefficient."""
+    bits = sum(ring)
+    low = residues[:, 0].reshape(-1)
+    if len(ring) == 1:
+        return _pack_pairs(low) if bits == 60 else pack_words(low, bits // 8)
+    high = residues[:, 1].reshape(-1)
+    words = low | (high << np.uint64(ring[0]))
+    if bits <= 64:
+        return pack_words(words, bits // 8)
     # 72 bits: the low 64, and then the 8 that did not fit.
-    packed = np.empty((low.size, 9), np.uint8)
-    packed[:, :8] = (low | (high << half)).astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
-    packed[:, 8] = (high >> np.uint64(64 - 36)).astype(np.uint8)
+    packed = np.empty((words.size, 9), np.uint8)
+    packed[:, :8] = words.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
+    packed[:, 8] = (high >> np.uint64(64 - ring[0])).astype(np.uint8)
     return packed.reshape(-1)
 
 
-def unpack_residues(packed: Bytes, size: int, degree: int) -> Words:
-    """The inverse of :func:`pack_residues`: uint64 ``(ciphertexts, 2, degree)``."""
-    if packed.size % (size * degree):
+def unpack_residues(packed: Bytes, ring: tuple[int, ...], degree: int) -> Words:
+    """The inverse of :func:`pack_residues`: uint64 ``(ciphertexts, primes, degree)``."""
+    bits = sum(ring)
+    if packed.size * 8 % (bits * degree):
         raise ProtocolError(Reason.TRUNCATED, f"{packed.size} bytes are no whole number of polynomials")
-    half = np.uint64(4 * size)
-    mask = np.uint64((1 << (4 * size)) - 1)
-    if size <= 8:
-        words = unpack_words(packed, size)
-        high = words >> half
+    if len(ring) == 1:
+        words = _unpack_pairs(packed) if bits == 60 else unpack_words(packed, bits // 8)
+        return words.reshape(-1, 1, degree)
+    first = np.uint64(ring[0])
+    if bits <= 64:
+        words = unpack_words(packed, bits // 8)
+        high = words >> first
     else:
         rows = packed.reshape(-1, 9)
         words = np.ascontiguousarray(rows[:, :8]).reshape(-1).view("<u8").astype(np.uint64, copy=False)
-        high = (words >> half) | (rows[:, 8].astype(np.uint64) << np.uint64(64 - 36))
-    residues = np.empty((packed.size // (size * degree), 2, degree), np.uint64)
-    np.bitwise_and(words.reshape(-1, degree), mask, out=residues[:, 0])
+        high = (words >> first) | (rows[:, 8].astype(np.uint64) << np.uint64(64 - ring[0]))
+    residues = np.empty((words.size // degree, 2, degree), np.uint64)
+    np.bitwise_and(words.reshape(-1, degree), np.uint64((1 << ring[0]) - 1), out=residues[:, 0])
     residues[:, 1] = high.reshape(-1, degree)
     return residues
+
+
+def _pack_pairs(words: Words) -> Bytes:
+    """Two words of 60 bits in 15 bytes: the first, and the low 4 bits of the second, in 8; the rest in 7."""
+    first, second = words[0::2], words[1::2]
+    packed = np.empty((first.size, 15), np.uint8)
+    packed[:, :8] = (first | (second << np.uint64(60))).astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
+    packed[:, 8:] = (second >> np.uint64(4)).astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)[:, :7]
+    return packed.reshape(-1)
+
+
+def _unpack_pairs(packed: Bytes) -> Words:
+    rows = packed.reshape(-1, 15)
+    low = np.ascontiguousarray(rows[:, :8]).reshape(-1).view("<u8").astype(np.uint64, copy=False)
+    wide = np.zeros((len(rows), 8), np.uint8)
+    wide[:, :7] = rows[:, 8:]
+    words = np.empty(2 * low.size, np.uint64)
+    np.bitwise_and(low, np.uint64((1 << 60) - 1), out=words[0::2])
+    words[1::2] = (low >> np.uint64(60)) | (wide.reshape(-1).view("<u8").astype(np.uint64, copy=False) << np.uint64(4))
+    return words

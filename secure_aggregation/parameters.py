@@ -19,6 +19,7 @@ published and so no sample modulo the larger modulus exists.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,9 @@ STANDARD_128 = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881
 
 DEGREE = 4096
 MAX_SITES = 128
+RINGS = ((48,), (56,), (60,), (32, 32), (36, 36))
+"""Sizes of the data primes to choose from. One prime costs half of two; SEAL takes primes of at most 60 bits."""
+
 MAX_PLAIN_BITS = 59
 """SEAL takes a plaintext modulus of at most 60 bits, and 2**59 has 60."""
 
@@ -78,8 +82,9 @@ class Parameters:
         Bits it really has: less than ``bits`` only with so many sites that the headroom needs them.
     fields, width
         Fields in a slot, and bits of each.
-    coefficient_bytes
-        Bytes of one packed ciphertext coefficient: ``log2 q`` rounded up, over 8. Zero when only masks protect the sum.
+    ring
+        Sizes in bits of the primes that make up ``q``; their sum is a ciphertext coefficient's size on the wire. Empty
+        when only masks protect the sum.
     clip
         Bound on the absolute value of a tensor's element.
     max_weight
@@ -92,7 +97,7 @@ class Parameters:
     value_bits: int
     fields: int
     width: int
-    coefficient_bytes: int
+    ring: tuple[int, ...]
     clip: float
     max_weight: float
 
@@ -107,23 +112,27 @@ class Parameters:
         return (1 << (self.value_bits - 1)) - 1
 
     @property
-    def prime_bits(self) -> tuple[int, int, int]:
-        """Bits of the two data primes and of SEAL's special prime, which is never used."""
-        half = self.coefficient_bytes * 4
-        return half, half, half + 1
+    def coefficient_bits(self) -> int:
+        """Bits of one packed ciphertext coefficient."""
+        return sum(self.ring)
 
     @property
-    def primes(self) -> tuple[int, int]:
-        """The data primes: the two largest of their size that are 1 modulo 2n, ascending, as SEAL chooses and orders
+    def key_ring(self) -> tuple[int, ...]:
+        """Sizes of the data primes and of SEAL's special prime, which is never used and only counts for security."""
+        return *self.ring, min(self.ring[-1] + 1, STANDARD_128[DEGREE] - self.coefficient_bits)
+
+    @property
+    def primes(self) -> tuple[int, ...]:
+        """The data primes: the largest of their size that are 1 modulo 2n, ascending, as SEAL chooses and orders
         them.
         """
-        return _primes(self.coefficient_bytes * 4)
+        return _primes(self.ring[0], len(self.ring)) if self.ring else ()
 
     @property
     def bits_per_value(self) -> float:
         """Bits on the wire for one tensor element."""
         if self.encryption.he:
-            return self.coefficient_bytes * 8 / self.fields
+            return self.coefficient_bits / self.fields
         return self.plain_bytes * 8 / self.fields
 
     @property
@@ -145,11 +154,10 @@ def _is_prime(n: int) -> bool:
 
 
 @lru_cache
-def _primes(bits: int) -> tuple[int, int]:
+def _primes(bits: int, count: int) -> tuple[int, ...]:
     step = 2 * DEGREE
     found = (n for n in range(((1 << bits) - 1) // step * step + 1, 0, -step) if _is_prime(n))
-    larger, smaller = next(found), next(found)
-    return smaller, larger
+    return tuple(sorted(itertools.islice(found, count)))
 
 
 def _headroom(sites: int) -> int:
@@ -157,12 +165,14 @@ def _headroom(sites: int) -> int:
     return math.ceil(math.log2(sites))
 
 
-def _coefficient_bytes(plain_bits: int, sites: int) -> int | None:
-    """Smallest packed coefficient whose modulus leaves room for the worst-case noise of ``sites`` ciphertexts."""
-    for size in (6, 7, 8, 9):
-        if sites * ERROR_BOUND << (plain_bits + 1) < math.prod(_primes(4 * size)):
-            return size
-    return None
+def _noise_fits(ring: tuple[int, ...], plain_bits: int, sites: int) -> bool:
+    """Whether the worst-case noise of ``sites`` ciphertexts stays below half a plaintext step."""
+    return sites * ERROR_BOUND << (plain_bits + 1) < math.prod(_primes(ring[0], len(ring)))
+
+
+def _ring(plain_bits: int, sites: int) -> tuple[int, ...] | None:
+    """The smallest ring that has room for the noise, and whose residues add up in 64-bit words."""
+    return next((r for r in RINGS if _noise_fits(r, plain_bits, sites) and sites << max(r) <= 1 << 64), None)
 
 
 def choose(encryption: Encryption, *, sites: int, bits: int, clip: float, max_weight: float) -> Parameters:
@@ -190,12 +200,12 @@ def choose(encryption: Encryption, *, sites: int, bits: int, clip: float, max_we
     for fields in (1, 2, 3):
         width = min(bits + _headroom(sites), MAX_PLAIN_BITS // fields)
         value_bits = width - _headroom(sites)
-        size = _coefficient_bytes(fields * width, sites) if encryption.he else 0
+        ring = _ring(fields * width, sites) if encryption.he else ()
         # Below 40 bits a slot could not hold the proofs at the end of the vector.
-        if value_bits >= bits - 2 and size is not None and fields * width >= MIN_PLAIN_BITS:
-            cost = (size or -(-fields * width // 8)) / fields
-            candidates.append((bits - value_bits, cost, fields, width, value_bits, size))
-    _, _, fields, width, value_bits, size = min(candidates)
+        if value_bits >= bits - 2 and ring is not None and fields * width >= MIN_PLAIN_BITS:
+            cost = (sum(ring) or -(-fields * width // 8) * 8) / fields
+            candidates.append((bits - value_bits, cost, fields, width, value_bits, ring))
+    _, _, fields, width, value_bits, ring = min(candidates)
     chosen = Parameters(
         encryption=encryption,
         sites=sites,
@@ -203,7 +213,7 @@ def choose(encryption: Encryption, *, sites: int, bits: int, clip: float, max_we
         value_bits=value_bits,
         fields=fields,
         width=width,
-        coefficient_bytes=size,
+        ring=ring,
         clip=clip,
         max_weight=max_weight,
     )
@@ -226,10 +236,12 @@ def check(parameters: Parameters) -> None:
         raise ProtocolError(Reason.UNSUPPORTED, f"slots of {p.plain_bits} bits are too small for {p.sites} sites")
     if not p.encryption.he:
         return
-    if p.sites * ERROR_BOUND << (p.plain_bits + 1) >= math.prod(p.primes):
+    if not _noise_fits(p.ring, p.plain_bits, p.sites):
         raise ProtocolError(Reason.UNSUPPORTED, f"noise of {p.sites} ciphertexts may reach the plaintext")
-    if sum(p.prime_bits) > STANDARD_128[DEGREE]:
+    if p.sites << max(p.ring) > 1 << 64:
+        raise ProtocolError(Reason.UNSUPPORTED, f"{p.sites} residues of {max(p.ring)} bits overflow the server's word")
+    if sum(p.key_ring) > STANDARD_128[DEGREE]:
         raise ProtocolError(
             Reason.UNSUPPORTED,
-            f"modulus of {sum(p.prime_bits)} bits: 128-bit security at degree {DEGREE} ends at {STANDARD_128[DEGREE]}",
+            f"modulus of {sum(p.key_ring)} bits: 128-bit security at degree {DEGREE} ends at {STANDARD_128[DEGREE]}",
         )

@@ -131,8 +131,9 @@ def least_contributors(min_sites: int, sites: int, parameters: Parameters) -> in
 
 def payload_bytes(ciphertexts: int, parameters: Parameters) -> int:
     """Bytes of so many packed polynomials."""
-    size = parameters.coefficient_bytes if parameters.encryption.he else parameters.plain_bytes
-    return ciphertexts * DEGREE * size
+    if parameters.encryption.he:
+        return ciphertexts * DEGREE * parameters.coefficient_bits // 8
+    return ciphertexts * DEGREE * parameters.plain_bytes
 
 
 def seed_bytes(ciphertexts: int, parameters: Parameters) -> int:

@@ -70,7 +70,7 @@ def seal(epoch: ReadyEpoch, step: int, vector: Vector, weight: float, timings: T
     else:
         seeds, c0 = epoch.cipher.encrypt(slots)
         start = timings.measure("encrypt", start)
-        payload = packing.pack_residues(c0, parameters.coefficient_bytes)
+        payload = packing.pack_residues(c0, parameters.ring)
     timings.measure("serialize", start)
     return Sealed(len(slots), seeds.reshape(-1), payload, boxes, own_share)
 

@@ -161,13 +161,13 @@ class RunningSum:
         if self._layout is not None and update.layout != self._layout:
             raise ProtocolError(Reason.LAYOUT_DIFFERS, f"{site}: tensors of another layout")
         if self._total is None:
-            planes = 2 if self.parameters.encryption.he else 1
+            planes = max(1, len(self.parameters.primes))
             self._total = np.zeros((update.ciphertexts, planes, DEGREE), np.uint64)
         if update.ciphertexts != len(self._total):
             raise ProtocolError(
                 Reason.LAYOUT_DIFFERS, f"{site}: {update.ciphertexts} ciphertexts, not {len(self._total)}"
             )
-        # Below 2**36 each and at most 128 of them: no reduction is needed before the end.
+        # The parameters were checked for this: so many residues fit in a word without reduction.
         for first in range(0, update.ciphertexts, _CHUNK):
             part = slice(first, min(first + _CHUNK, update.ciphertexts))
             self._total[part] += self._unpack(update.payload, part)
@@ -178,11 +178,10 @@ class RunningSum:
 
     def _unpack(self, payload: npt.NDArray[np.uint8], part: slice) -> npt.NDArray[np.uint64]:
         p = self.parameters
-        size = p.coefficient_bytes if p.encryption.he else p.plain_bytes
-        packed = payload[part.start * DEGREE * size : part.stop * DEGREE * size]
+        packed = payload[rounds.payload_bytes(part.start, p) : rounds.payload_bytes(part.stop, p)]
         if p.encryption.he:
-            return packing.unpack_residues(packed, size, DEGREE)
-        return packing.unpack_words(packed, size).reshape(-1, 1, DEGREE)
+            return packing.unpack_residues(packed, p.ring, DEGREE)
+        return packing.unpack_words(packed, p.plain_bytes).reshape(-1, 1, DEGREE)
 
     def finish(self) -> Wire:
         """The packed sum.
@@ -201,7 +200,7 @@ class RunningSum:
             chunk = self._total[first : first + _CHUNK]
             if p.encryption.he:
                 chunk = chunk % np.array(p.primes, np.uint64)[None, :, None]
-                parts.append(packing.pack_residues(chunk, p.coefficient_bytes))
+                parts.append(packing.pack_residues(chunk, p.ring))
             else:
                 parts.append(packing.pack_words(chunk & np.uint64((1 << p.plain_bits) - 1), p.plain_bytes))
         packed = np.concatenate(parts)
