@@ -14,12 +14,15 @@ round
 =========  ====================================================================================
 
 All of it is linear, so the sum carries the sum of the proofs. A server without the group key that drops, repeats,
-swaps, replays or changes anything passes with probability about ``2**-62``.
+swaps, replays or changes anything passes with probability about ``2**-62``. The random multiple hides whether the sum
+of the sites' checks passed ``P``, which is the one thing that would tell more of them than their sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import secrets
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,8 +101,20 @@ def ciphertexts(size: int, parameters: Parameters) -> int:
     return -(-(value_slots(size, parameters) + TRAILER) // DEGREE)
 
 
-def encode(vector: Vector, weight: float, site: str, around: Round, parameters: Parameters) -> tuple[Slots, int]:
+def encode(
+    vector: Vector,
+    weight: float,
+    site: str,
+    around: Round,
+    parameters: Parameters,
+    blind: Callable[[int], int] = secrets.randbelow,
+) -> tuple[Slots, int]:
     """Clip, fix the point, pack, prove.
+
+    Parameters
+    ----------
+    blind
+        Draws the number below its argument that a check is blinded with; replaced for known-answer tests only.
 
     Returns
     -------
@@ -136,7 +151,9 @@ def encode(vector: Vector, weight: float, site: str, around: Round, parameters: 
     slots[length] = 1
     slots[length + 1] = fixed_weight
     slots[length + 2] = around.site_tag(site)
-    slots[length + 3 : length + 3 + _CHECKS] = _checks(slots[: length + 3], around)
+    room = 1 << _blind_bits(parameters)
+    blinds = np.array([blind(room) for _ in range(_CHECKS)], np.uint64)
+    slots[length + 3 : length + 3 + _CHECKS] = _checks(slots[: length + 3], around) + blinds * np.uint64(PRIME)
     return slots.reshape(-1, DEGREE), clipped
 
 
@@ -176,6 +193,11 @@ def decode(slots: Slots, size: int, contributors: Iterable[str], around: Round, 
             field = ((flat[start:end] >> shift) & mask).astype(np.int64) - len(sites) * parameters.bound
             vector[part * length + start : part * length + end] = field * factor
     return Mean(vector[:size], trailer[1] / WEIGHT_ONE * parameters.max_weight)
+
+
+def _blind_bits(parameters: Parameters) -> int:
+    """Bits of a check's blind: as many as keep the sum of all checks below ``t``."""
+    return parameters.plain_bits - 31 - math.ceil(math.log2(parameters.sites))
 
 
 def _checks(slots: Slots, around: Round) -> Slots:

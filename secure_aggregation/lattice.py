@@ -1,7 +1,7 @@
 """Lock one: BFV ciphertexts of Microsoft SEAL, reached through ``tenseal.sealapi``.
 
 SEAL makes the keys, the randomness, the errors and the decryptions. This module moves plaintexts and ciphertexts
-between numpy and SEAL through SEAL's own serialisation format (version 4.1), because the bindings take and give
+between numpy and SEAL through SEAL's own serialisation format (version 4), because the bindings take and give
 Python lists otherwise:
 
 - a plaintext is loaded with its coefficients as they are: the sum needs additions only, so values go into the

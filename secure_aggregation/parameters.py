@@ -119,7 +119,7 @@ class Parameters:
     @property
     def key_ring(self) -> tuple[int, ...]:
         """Sizes of the data primes and of SEAL's special prime, which is never used and only counts for security."""
-        return *self.ring, min(self.ring[-1] + 1, STANDARD_128[DEGREE] - self.coefficient_bits)
+        return *self.ring, max(20, min(self.ring[-1] + 1, STANDARD_128[DEGREE] - self.coefficient_bits))
 
     @property
     def primes(self) -> tuple[int, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.federation.consortium import Consortium
@@ -35,6 +37,7 @@ def job(
     encryption: str = "he", executor: dict[str, Any] | None = None, server: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Server's and client's configuration."""
+    lie = (server or {}).get("lie")
     common = {"encryption": encryption, "bits": 24, "clip": 1.0, "max_weight": 1024, "min_sites": 2}
     return (
         {
@@ -46,7 +49,9 @@ def job(
             "workflows": [
                 {
                     "id": "fedavg",
-                    "path": "server_config.workflow.EncryptedFedAvg",
+                    "path": "tests.federation.lying_server.LyingFedAvg"
+                    if lie
+                    else "server_config.workflow.EncryptedFedAvg",
                     "args": {"num_rounds": ROUNDS, **common, **(server or {})},
                 }
             ],
@@ -178,3 +183,37 @@ def test_a_slow_site_is_left_out_and_gets_what_it_missed(consortium: Consortium)
         late = np.sum([np.array(one[name]) for one in means(consortium, "hospital-b", job_id).values()], axis=0)
         assert np.abs(total - late).max() < 1e-5
     assert len(means(consortium, "hospital-b", job_id)) < len(everything)
+
+
+@pytest.mark.parametrize(
+    ("lie", "named"),
+    [("middle", "bad_signature"), ("sum", "wrong_sum"), ("drop", "wrong_sum"), ("second", "second_reveal")],
+)
+def test_a_lying_server(consortium: Consortium, lie: str, named: str) -> None:
+    before = {site: len(consortium.log(site)) for site in SITES}
+    job_id = consortium.submit(*job("he+masks", server={"lie": lie}))
+    status = consortium.wait(job_id)
+    assert (status == "FINISHED:COMPLETED") == (lie == "second")
+    for site in SITES:
+        assert named in consortium.log(site)[before[site] :], f"{site} did not name it"
+    if lie == "second":
+        assert "every site refused the second set" in consortium.log("localhost")
+
+
+def test_the_server_cannot_open_anything(consortium: Consortium) -> None:
+    """No library that could, and no key of the hospitals, in its processes and files."""
+    job_id = consortium.submit(*job("he+masks", executor={"pace": 4.0}))
+    found = False
+    for _ in range(120):
+        for process in psutil.process_iter(["cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if job_id in line and "runner_process" in line:
+                maps = Path(f"/proc/{process.pid}/maps").read_text()
+                found = found or "numpy" in maps
+                assert "tenseal" not in maps
+                assert "sealapi" not in maps
+        if found and consortium.wait_for_phase(job_id, "training"):
+            break
+        time.sleep(0.1)
+    assert found
+    assert consortium.wait(job_id) == "FINISHED:COMPLETED"
