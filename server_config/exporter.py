@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
-from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from observability import setup
-from observability.exposition import Access, Endpoint
-from observability.http import EndpointError
-from observability.processes import ProcessTree, SharedFigures
-from observability.sampling import Collector, Sampled
 from server_config import metrics
+
+if TYPE_CHECKING:
+    from observability.exposition import Endpoint
+    from observability.sampling import Collector
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +68,13 @@ class ServerMetrics(FLComponent):
             metrics.job_changed(_JOB_EVENTS[event_type])
 
     def _start(self, kit: Path, engine: Any) -> None:
+        # Not at the top: NVFlare imports this module before SYSTEM_BOOTSTRAP, and these import prometheus_client.
+        from observability.exposition import Access, Endpoint
+        from observability.http import EndpointError
+        from observability.processes import ProcessTree, SharedFigures
+        from observability.sampling import Sampled
+        from server_config.facts import ServerFacts
+
         shared = setup.folder()
         assert shared is not None  # noqa: S101 - SYSTEM_BOOTSTRAP came before
         processes = Sampled(ProcessTree(), INTERVAL)
@@ -120,32 +122,3 @@ _JOB_EVENTS = {
     EventType.JOB_COMPLETED: metrics.JobEnd.COMPLETED,
     EventType.JOB_ABORTED: metrics.JobEnd.ABORTED,
 }
-
-
-class ServerFacts:
-    """Certificates' expiry and versions, read at the scrape."""
-
-    def __init__(self, kit: Path) -> None:
-        self._files = {"kit": kit / "startup" / "server.crt", "kit_root": kit / "startup" / "rootCA.pem"}
-
-    def collect(self) -> Iterable[Metric]:
-        expiry = GaugeMetricFamily(
-            "fedpacs_server_certificate_expiry_timestamp_seconds",
-            "When a certificate of the server's kit ends; the federation ends with it",
-            labels=["certificate"],
-        )
-        for name, when in self._expiries():
-            expiry.add_metric([name], when)
-        yield expiry
-        yield GaugeMetricFamily("fedpacs_time_seconds", "The server's clock", value=time.time())
-        build = InfoMetricFamily("fedpacs_server_build", "Versions of the server")
-        build.add_metric([], {name: version(name) for name in ("fedpacs", "nvflare")})
-        yield build
-
-    def _expiries(self) -> Iterator[tuple[str, float]]:
-        for name, file in self._files.items():
-            try:
-                certificate = x509.load_pem_x509_certificate(file.read_bytes())
-            except (OSError, ValueError):
-                continue
-            yield name, certificate.not_valid_after_utc.timestamp()
