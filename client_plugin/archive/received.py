@@ -222,6 +222,16 @@ class ReceivedRows(Database):
                 session.execute(delete(Quarantine).where(Quarantine.id == quarantine_id))
                 session.execute(delete(Received).where(Received.id == received_id))
 
+    def postpone(self, rows: Iterable[ReceivedRow]) -> None:
+        """Back to the queue, as if they had not been claimed: nothing was wrong with them."""
+        values = {"state": ReceivedState.PENDING, "worker": None, "claimed_at": None, "tries": Received.tries - 1}
+        ids = [row.id for row in rows]
+        with self.writing() as session:
+            session.execute(
+                update(Received).where(Received.id.in_(ids), Received.state == ReceivedState.CLAIMED).values(values),
+                execution_options={"synchronize_session": False},
+            )
+
     def discard(self, row: ReceivedRow) -> None:
         """Drop a row for good, as if it had never been received; the caller deletes its file."""
         with self.writing() as session:

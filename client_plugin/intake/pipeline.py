@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import Counter
 from enum import StrEnum
@@ -9,6 +10,7 @@ from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
+from sqlalchemy.exc import OperationalError
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.instance import ArchivedInstance, NotArchivable
@@ -23,6 +25,8 @@ from client_plugin.metrics.labels import IntakeStep, Processed
 from observability import logs
 
 log = logging.getLogger(__name__)
+
+_TROUBLES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ENFILE}
 
 
 class Pipeline:
@@ -53,17 +57,20 @@ class Pipeline:
         self._vault = vault
 
     def process(self, row: ReceivedRow) -> None:
-        """Archive one instance, set it aside with a reason, or leave it for another try. Never raises."""
+        """Archive one instance, set it aside with a reason, or leave it for another try.
+
+        Raises
+        ------
+        Exception
+            The node is in trouble (`is_trouble`), or not even the outcome could be recorded: put the row back.
+        """
         try:
             self._archive_instance(row)
         except _SetAside as aside:
-            if aside.reason is IntakeReason.SPOOL_GONE:
-                self._archive.catalogue.discard(row)  # as if it had never been received
-                self._archive.catalogue.record_quarantined(row, aside.reason)
-            else:
-                self._archive.catalogue.quarantine(row, aside.reason, pseudonym=aside.pseudonym)
-            self._count_quarantined(aside.reason, row)
-        except Exception:  # a full disk, a locked database: perhaps it works the next time
+            self._set_aside(row, aside)
+        except Exception as error:
+            if is_trouble(error):
+                raise
             log.exception("an instance could not be processed", extra=logs.fields(count=row.tries))
             if self._archive.catalogue.fail(row, IntakeReason.PROCESSING_FAILED, max_tries=self._max_tries):
                 self._count_quarantined(IntakeReason.PROCESSING_FAILED, row)
@@ -72,6 +79,17 @@ class Pipeline:
         else:
             metrics.PROCESSED_INSTANCES.inc(Processed.ARCHIVED)
             metrics.PROCESSED_BYTES.inc(row.size)
+
+    def _set_aside(self, row: ReceivedRow, aside: _SetAside) -> None:
+        catalogue = self._archive.catalogue
+        if aside.reason is not IntakeReason.SPOOL_GONE:
+            catalogue.quarantine(row, aside.reason, pseudonym=aside.pseudonym)
+        elif catalogue.spool_names_in_use([row.spool_name]):
+            catalogue.discard(row)  # as if it had never been received: its peer may send it again
+            catalogue.record_quarantined(row, aside.reason)
+        else:
+            return  # a worker of a node that was killed had claimed it too, and was faster
+        self._count_quarantined(aside.reason, row)
 
     @staticmethod
     def _count_quarantined(reason: StrEnum, row: ReceivedRow) -> None:
@@ -136,6 +154,13 @@ def naming_fault(dataset: Dataset, file_meta: Dataset) -> IntakeReason | None:
         return IntakeReason.UIDS_MISSING
     told = [str(file_meta.MediaStorageSOPClassUID), str(file_meta.MediaStorageSOPInstanceUID)]
     return None if names == told else IntakeReason.UIDS_DIFFER
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether the node rather than the instance is at fault: a full or failing disk, a database that is away."""
+    if isinstance(error, OSError):
+        return error.errno in _TROUBLES
+    return isinstance(error, OperationalError)
 
 
 class _SetAside(Exception):  # noqa: N818 - an outcome, not an error

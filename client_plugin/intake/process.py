@@ -119,6 +119,11 @@ def spawn(module: str, name: str, arguments: Sequence[str], descriptors: Sequenc
     return Child(name, process, ours)
 
 
+def claimant(name: str, pid: int) -> str:
+    """Under what a worker claims instances: a successor of the same name must not be taken for it."""
+    return f"{name}:{pid}"
+
+
 def arguments(description: str) -> argparse.ArgumentParser:
     """The command line that all processes of the node share."""
     parser = argparse.ArgumentParser(description=description)

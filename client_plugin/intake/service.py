@@ -13,7 +13,7 @@ from functools import partial
 
 from client_plugin.archive.archive import Archive
 from client_plugin.config import DicomConfig, NodeConfig
-from client_plugin.intake.process import Child, spawn
+from client_plugin.intake.process import Child, claimant, spawn
 from observability import logs
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class Intake:
         log.warning("a process of the intake ended and is started again", extra=logs.fields(worker=name))
         place.child.wait(0.1)
         if name.startswith("worker") and self._archive is not None:
-            self._archive.catalogue.release_claims(name)
+            self._archive.catalogue.release_claims(claimant(name, place.child.process.pid))
         place.child, place.started = place.start(), time.monotonic()
         place.backoff = min(_MAX_BACKOFF, place.backoff * 2)
 

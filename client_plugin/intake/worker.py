@@ -16,10 +16,11 @@ from datetime import UTC, datetime, timedelta
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
+from client_plugin.archive.received import ReceivedRow
 from client_plugin.config import ConfigError, NodeConfig
 from client_plugin.intake.deidentify import Deidentifier, Profile, Vault
 from client_plugin.intake.pipeline import Pipeline
-from client_plugin.intake.process import Stopping, arguments
+from client_plugin.intake.process import Stopping, arguments, claimant
 from client_plugin.intake.spool import Spool
 from observability import logs
 
@@ -28,29 +29,77 @@ log = logging.getLogger("client_plugin.intake.worker")  # not __main__, which is
 BATCH = 8
 """Instances per claim: what a dying worker delays, and how often the catalogue is asked."""
 _IDLE = 0.2  # seconds between looks at an empty queue
-_TROUBLE = 2.0  # seconds after the catalogue could not be asked
+_TROUBLE = 1.0  # seconds to wait when the disk or the catalogue fails, doubled each time
+_MAX_PAUSE = 30.0
 
 
-def work(archive: Archive, pipeline: Pipeline, name: str, max_tries: int, stop: threading.Event) -> None:
-    """Process instances until ``stop``; the one at hand is finished, the rest of its batch goes back."""
-    while not stop.is_set():
-        try:
-            rows = archive.catalogue.claim(name, BATCH, max_tries=max_tries)
-        except Exception:  # the database may be away for a while
-            log.exception("no instances could be claimed")
-            stop.wait(_TROUBLE)
-            continue
-        for row in rows:
-            if stop.is_set():
-                break
+class Worker:
+    """Claims instances in batches and processes them.
+
+    Parameters
+    ----------
+    archive, pipeline
+        Where instances are claimed and what is done to them.
+    name
+        Under which they are claimed, see `claimant`.
+    max_tries
+        After so many an instance that fails is quarantined.
+    stop
+        Ends `run`; the instance at hand is finished, the rest of its batch goes back.
+    """
+
+    def __init__(self, archive: Archive, pipeline: Pipeline, name: str, max_tries: int, stop: threading.Event) -> None:
+        self._catalogue = archive.catalogue
+        self._pipeline = pipeline
+        self._name = name
+        self._max_tries = max_tries
+        self._stop = stop
+        self._pause = _TROUBLE
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        while not self._stop.is_set():
             try:
-                pipeline.process(row)
-            except Exception:  # not even the failure could be recorded; the claim's lease ends
-                log.exception("the outcome of an instance could not be recorded")
-                stop.wait(_TROUBLE)
-        if not rows:
-            stop.wait(_IDLE)
-    archive.catalogue.release_claims(name)
+                rows = self._catalogue.claim(self._name, BATCH, max_tries=self._max_tries)
+            except Exception:  # the database may be away for a while
+                log.exception("no instances could be claimed")
+                self._wait()
+                continue
+            if rows:
+                self._process(rows)
+            else:
+                self._stop.wait(_IDLE)
+
+    def _process(self, rows: list[ReceivedRow]) -> None:
+        for position, row in enumerate(rows):
+            if self._stop.is_set():
+                self._put_back(rows[position:])
+                return
+            try:
+                self._pipeline.process(row)
+            except Exception:  # the node's fault, not the instance's: it must not cost it a try
+                log.exception("the node is in trouble; instances wait")
+                self._wait()
+                self._put_back(rows[position:])
+                return
+            self._pause = _TROUBLE
+
+    def _put_back(self, rows: list[ReceivedRow]) -> None:
+        """Return claims; as long as not even that can be recorded, wait. What is left at the end, a start returns."""
+        while True:
+            try:
+                self._catalogue.postpone(rows)
+            except Exception:
+                log.exception("claims could not be returned")
+                if self._stop.is_set():
+                    return
+                self._wait()
+            else:
+                return
+
+    def _wait(self) -> None:
+        self._stop.wait(self._pause)
+        self._pause = min(_MAX_PAUSE, 2 * self._pause)
 
 
 def seal_quiet_studies(archive: Archive, quiet: timedelta, stop: threading.Event) -> None:
@@ -69,7 +118,7 @@ def seal_quiet_studies(archive: Archive, quiet: timedelta, stop: threading.Event
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one worker until SIGTERM or the death of its parent."""
     parser = arguments(__doc__.partition("\n")[0])
-    parser.add_argument("--name", default=f"worker-{os.getpid()}", help="under which instances are claimed")
+    parser.add_argument("--name", default="worker", help="for logs, and under which instances are claimed")
     parser.add_argument("--sealing", action="store_true", help="seal quiet studies as well")
     options = parser.parse_args(argv)
     stopping = Stopping(options.supervisor)
@@ -90,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sealing = threading.Thread(target=seal_quiet_studies, args=(archive, quiet, stopping.event), name="sealing")
         sealing.start()
     stopping.ready()
-    work(archive, pipeline, options.name, config.intake.max_tries, stopping.event)
+    Worker(archive, pipeline, claimant(options.name, os.getpid()), config.intake.max_tries, stopping.event).run()
     if sealing is not None:
         sealing.join()
     log.info("worker stopped", extra=logs.fields(worker=options.name))

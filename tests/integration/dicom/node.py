@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,3 +88,15 @@ def running(kit: Path, **sections: dict[str, Any]) -> Iterator[Node]:
         yield node
     finally:
         node.intake.stop(10)
+
+
+def main() -> None:
+    """Run the intake of a kit until this process is killed: ``python -m tests.integration.dicom.node KIT``."""
+    intake = Intake(NodeConfig.load(Path(sys.argv[1])))
+    intake.start()
+    print("up", flush=True)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -190,6 +190,14 @@ def test_the_spool_may_delete_what_nobody_waits_for(catalogue: Catalogue) -> Non
     assert catalogue.spool_names_in_use(names) == {"spool-1-0", "spool-2-0", "spool-7-0"}
 
 
+def test_a_postponed_row_has_lost_no_try(catalogue: Catalogue) -> None:
+    catalogue.record_received([new(1)])
+    for _ in range(10):
+        (row,) = catalogue.claim("w", 1)
+        assert row.tries == 1
+        catalogue.postpone([row])
+
+
 def test_a_discarded_row_was_never_here(catalogue: Catalogue) -> None:
     catalogue.record_received([new(1)])
     catalogue.discard(catalogue.claim("w", 1)[0])

@@ -1,3 +1,6 @@
+import errno
+import threading
+import time
 from pathlib import Path
 
 import pydicom
@@ -6,14 +9,16 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from sqlalchemy.exc import OperationalError
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.keys import SiteKeys
 from client_plugin.config import DeidentificationConfig, NodeConfig
 from client_plugin.intake.committer import GroupCommitter
 from client_plugin.intake.deidentify import Deidentifier, Profile
-from client_plugin.intake.pipeline import Pipeline
+from client_plugin.intake.pipeline import Pipeline, is_trouble
 from client_plugin.intake.spool import Origin, Spool
+from client_plugin.intake.worker import Worker
 
 KEYS = SiteKeys(site=b"\1" * 32, root=b"\2" * 32)
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -122,11 +127,26 @@ def test_a_missing_file_is_told_and_can_be_sent_again(node: Node) -> None:
     assert node.archive.catalogue.counts()["instances"] == 1
 
 
-def test_trouble_that_may_pass_is_tried_again_and_in_the_end_quarantined(node: Node) -> None:
+def test_an_instance_that_another_worker_finished_meanwhile_is_left_alone(node: Node) -> None:
     original = ct()
     node.receive(encoded(original), original.SOPInstanceUID)
-    node.archive._objects.rmdir()
-    node.archive._objects.write_bytes(b"")  # not a folder: as good as a broken disk
+    (row,) = node.archive.catalogue.claim("killed-node", 1)
+    node.archive.catalogue.release_claims()
+    node.process()
+    node.pipeline.process(row)
+    assert node.reasons() == []
+    assert node.archive.catalogue.counts()["instances"] == 1
+    assert node.archive.catalogue.received_digests([row.uid_digest])
+
+
+def test_what_fails_each_time_is_quarantined_in_the_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ct()
+    node.receive(encoded(original), original.SOPInstanceUID)
+
+    def fails(*_: object, **__: object) -> bool:
+        raise RuntimeError("DOE^JANE")
+
+    monkeypatch.setattr(Archive, "add", fails)
     for _ in range(2):
         node.process()
         assert node.reasons() == []
@@ -134,16 +154,34 @@ def test_trouble_that_may_pass_is_tried_again_and_in_the_end_quarantined(node: N
     assert node.reasons() == ["processing-failed"]
 
 
-def test_a_passing_trouble_costs_nothing(node: Node) -> None:
+def test_what_is_the_nodes_fault() -> None:
+    assert is_trouble(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_trouble(OperationalError("", {}, Exception()))
+    assert not is_trouble(OSError("a parser's"))
+    assert not is_trouble(ValueError())
+
+
+def full_disk(*_: object, **__: object) -> bool:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_costs_an_instance_no_try(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     original = ct()
     node.receive(encoded(original), original.SOPInstanceUID)
-    node.archive._objects.rmdir()
-    node.archive._objects.write_bytes(b"")
-    node.process()
-    node.archive._objects.unlink()
-    node.archive._objects.mkdir()
-    node.process()
-    assert len(node.archive.catalogue.studies()) == 1
+    stop = threading.Event()
+    monkeypatch.setattr("client_plugin.intake.worker._TROUBLE", 0.01)
+    monkeypatch.setattr("client_plugin.intake.worker._MAX_PAUSE", 0.01)
+    monkeypatch.setattr(Archive, "add", full_disk)
+    thread = threading.Thread(target=Worker(node.archive, node.pipeline, "worker", 3, stop).run)
+    thread.start()
+    time.sleep(0.5)
+    monkeypatch.undo()
+    while node.archive.catalogue.counts()["instances"] == 0 and thread.is_alive():
+        time.sleep(0.01)
+    stop.set()
+    thread.join()
+    assert node.reasons() == []
+    assert node.archive.catalogue.counts()["instances"] == 1
 
 
 def test_a_forgotten_patient_stays_forgotten(node: Node) -> None:
