@@ -1,0 +1,117 @@
+"""What a job may say about training. Values only: no class path, no expression, no file name.
+
+Every key has a default, and together the defaults are the job ``organ-classification``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from client_plugin.learning.networks import NETWORKS
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+#: Class name to the SNOMED CT code of the structure; left and right are one class.
+ORGANS = {
+    "liver": "10200004",
+    "spleen": "78961009",
+    "stomach": "69695003",
+    "kidney": "64033007",
+    "colon": "71854001",
+    "aorta": "15825003",
+    "lung": "39607008",
+    "heart": "80891009",
+    "spine": "421060004",
+    "back muscle": "44947003",
+}
+
+
+class LearningConfigError(ValueError):
+    """A job's learning arguments cannot be used; the message names the key."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Window(_Part):
+    """The HU that become 0 and 1 (PS3.3 C.11.2, LINEAR_EXACT); values beyond are clipped."""
+
+    centre: float = 40.0
+    width: float = Field(default=400.0, gt=0)
+
+
+class ClassificationConfig(_Part):
+    """Which organ is it? The OrganMNIST recipe: 2-D crops of organs from CT in three planes."""
+
+    name: Literal["organ-classification"] = "organ-classification"
+    classes: dict[str, str] = Field(default_factory=lambda: dict(ORGANS), min_length=2, max_length=64)
+    planes: tuple[Plane, ...] = Field(default=("axial", "coronal", "sagittal"), min_length=1)
+    image_size: int = Field(default=48, ge=16, le=512, description="Pixels of a crop, square")
+    window: Window = Window()
+    margin: float = Field(default=0.15, ge=0, le=2, description="Field beyond the organ's box, as a part of its length")
+    step_mm: float = Field(default=3.0, gt=0, description="Distance between neighbouring crops of one structure")
+    min_extent_mm: float = Field(default=24.0, gt=0, description="Shortest side of an organ's box")
+    min_area_mm2: float = Field(default=200.0, ge=0, description="Smallest section of an organ")
+    max_aspect: float = Field(default=2.5, ge=1, description="Longest by shortest side of an organ's box")
+
+    @field_validator("classes")
+    @classmethod
+    def _codes(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(set(value.values())) != len(value):
+            raise ValueError("two classes have the same code")
+        if any(not code.isdigit() for code in value.values()):
+            raise ValueError("a class is given by its SNOMED CT code, digits only")
+        return value
+
+
+class NetworkConfig(_Part):
+    """A MONAI network by its short name, and its arguments; see `networks.NETWORKS`."""
+
+    name: str = "densenet"
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in NETWORKS:
+            raise ValueError(f"unknown network; this site has {', '.join(sorted(NETWORKS))}")
+        return value
+
+
+class TrainingConfig(_Part):
+    """The optimiser's side: AdamW, the learning rate falls along a cosine over the rounds."""
+
+    rounds: int = Field(default=24, ge=1, le=10_000, description="Length of the schedule")
+    steps: int = Field(default=20, ge=1, le=100_000, description="Optimiser steps in one round")
+    batch_size: int = Field(default=64, ge=1, le=4096)
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    max_gradient_norm: float = Field(default=5.0, gt=0)
+    augmentation: float = Field(default=1.0, ge=0, le=3, description="Strength; 0 switches it off")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class LearningConfig(_Part):
+    """All of it."""
+
+    task: ClassificationConfig = ClassificationConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def from_job(cls, arguments: dict[str, Any]) -> LearningConfig:
+        """Check a job's plain arguments.
+
+        Raises
+        ------
+        LearningConfigError
+            An unknown key, or a value out of its range.
+        """
+        try:
+            return cls.model_validate(arguments)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'job'}: {e['msg']}" for e in error.errors())
+            raise LearningConfigError(f"learning arguments: {problems}") from None

@@ -1,0 +1,99 @@
+"""MONAI networks by short name. A job chooses a name and plain numbers; which class that is, is the site's code.
+
+All of them normalise by groups of channels instead of by batch: there are no running statistics to average, and what
+a network says of an image does not depend on the other images of a batch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class NetworkArgumentsError(ValueError):
+    """The arguments do not fit the network; the message names the key."""
+
+
+class Arguments(BaseModel):
+    """What a job may set of one network."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: ClassVar[str]
+    """Where MONAI has the class."""
+
+    @abstractmethod
+    def keywords(self) -> dict[str, Any]:
+        """The arguments as the class takes them."""
+
+
+class DenseNet(Arguments):
+    """Huang et al., Densely connected convolutional networks, CVPR 2017."""
+
+    path = "monai.networks.nets.densenet.DenseNet"
+
+    init_features: int = Field(default=16, ge=4, le=128, multiple_of=4)
+    growth_rate: int = Field(default=8, ge=4, le=64, multiple_of=4)
+    block_config: tuple[int, ...] = Field(default=(2, 2, 2), min_length=1, max_length=5)
+    groups: int = Field(default=4, ge=1, le=4)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    def keywords(self) -> dict[str, Any]:
+        return {
+            "init_features": self.init_features,
+            "growth_rate": self.growth_rate,
+            "block_config": list(self.block_config),
+            "norm": ["group", {"num_groups": self.groups}],
+            "dropout_prob": self.dropout,
+        }
+
+
+NETWORKS: Mapping[str, type[Arguments]] = MappingProxyType({"densenet": DenseNet})
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A network, described: a class of MONAI and the values it is built with, as in a bundle's configuration."""
+
+    path: str
+    keywords: dict[str, Any]
+
+
+def define(
+    name: str, arguments: Mapping[str, Any], *, spatial_dims: int, in_channels: int, out_channels: int
+) -> Definition:
+    """Check a job's choice of network.
+
+    Raises
+    ------
+    NetworkArgumentsError
+        An unknown network or argument, or a value out of its range.
+    """
+    if name not in NETWORKS:
+        raise NetworkArgumentsError(f"unknown network {name!r}; this site has {', '.join(sorted(NETWORKS))}")
+    try:
+        checked = NETWORKS[name](**arguments)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise NetworkArgumentsError(f"network {name}: {problems}") from None
+    shape = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
+    return Definition(checked.path, shape | checked.keywords())
+
+
+def build(definition: Definition, seed: int) -> torch.nn.Module:
+    """A network with initial weights that are the same for the same seed, at every hospital.
+
+    The global random state is left as it was. MONAI is imported here, because that takes seconds.
+    """
+    module, _, name = definition.path.rpartition(".")
+    network: type[torch.nn.Module] = getattr(importlib.import_module(module), name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return network(**definition.keywords)

@@ -1,0 +1,230 @@
+"""Local training: weights in, weights out, and nothing kept between rounds but the hospital's own samples."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client_plugin.archive.archive import Archive
+from client_plugin.archive.cohorts import StudyRef
+from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.evaluation import Evaluation
+from client_plugin.learning.networks import Definition, build, define
+from client_plugin.learning.splits import held_out_patients
+from client_plugin.learning.tasks import open_task
+from client_plugin.learning.tasks.base import Task, TaskData
+from client_plugin.learning.volumes import Case, load_case
+
+Weights = dict[str, NDArray[np.float32]]
+"""Parameter name to values, in the order of the network's parameters."""
+
+Progress = Callable[[int, int, float], object]
+"""Called after each step with the number of steps done, of steps in all, and the loss."""
+
+_EVALUATION_BATCH = 256
+
+
+class NotTrainable(ValueError):  # noqa: N818 - it is the cohort that is described
+    """The cohort holds nothing that this task can be trained on."""
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What one round of local training came to.
+
+    Parameters
+    ----------
+    images
+        Training images that were drawn from; the weight of this hospital in an average.
+    loss
+        Mean over the steps of the round.
+    """
+
+    weights: Weights = field(repr=False)
+    images: int
+    patients: int
+    loss: float
+    steps: int
+    seconds: float
+
+
+class LocalTrainer:
+    """One hospital's samples and a network that takes on whatever weights it is given.
+
+    Parameters
+    ----------
+    task, data
+        What is learned, and from what.
+    config
+        The same at every hospital.
+    device
+        Where the network lives.
+    """
+
+    def __init__(self, task: Task, data: TaskData, config: LearningConfig, device: str = "cpu") -> None:
+        self.task, self.data, self.config = task, data, config
+        self._device = torch.device(device)
+        # Subnormal floats of vanishing activations cost a CPU a factor, and mean nothing here.
+        torch.set_flush_denormal(True)
+        self.definition = definition_of(task, config)
+        self._network = build(self.definition, config.training.seed).to(self._device, memory_format=torch.channels_last)
+
+    @classmethod
+    def open(
+        cls, archive: Archive, studies: Sequence[StudyRef], config: LearningConfig, device: str = "cpu"
+    ) -> LocalTrainer:
+        """Read a frozen cohort from the archive and cut its samples.
+
+        Raises
+        ------
+        NotTrainable
+            None of the studies shows anything of the task.
+        UnusableStudy
+            A study makes no volume.
+        """
+        task = open_task(config)
+        return cls(task, prepare(task, archive, studies), config, device)
+
+    def initial_weights(self, seed: int | None = None) -> Weights:
+        """The start of a federation: equal bytes at every hospital for the same seed and the same PyTorch."""
+        return to_weights(build(self.definition, self.config.training.seed if seed is None else seed))
+
+    def train_round(
+        self, weights: Mapping[str, NDArray[np.float32]], number: int, on_step: Progress | None = None
+    ) -> RoundResult:
+        """Start from ``weights``, take the configured number of optimiser steps, return what came of it.
+
+        Parameters
+        ----------
+        number
+            Round, from 0. Draws, augmentation and learning rate follow from it alone: a round that is done
+            again after a crash gives the same result.
+        """
+        samples, training = self.data.training, self.config.training
+        if not len(samples):
+            raise NotTrainable("no training images: the cohort shows none of the task's classes")
+        started = time.monotonic()
+        load_weights(self._network, weights)
+        self._network.train()
+        optimiser = torch.optim.AdamW(
+            self._network.parameters(),
+            lr=learning_rate(training.learning_rate, number, training.rounds),
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        generator = torch.Generator().manual_seed(_round_seed(training.seed, number))
+        losses = []
+        for step in range(training.steps):
+            drawn = torch.multinomial(samples.weights, training.batch_size, replacement=True, generator=generator)
+            targets = samples.targets[drawn]
+            images = self.task.augment(samples.images[drawn], targets, generator)
+            outputs = self._network(self._to_device(images))
+            loss = self.task.loss(outputs, targets.to(self._device))
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._network.parameters(), training.max_gradient_norm)
+            optimiser.step()
+            losses.append(float(loss.detach()))
+            if on_step is not None:
+                on_step(step + 1, training.steps, losses[-1])
+        return RoundResult(
+            weights=to_weights(self._network),
+            images=len(samples),
+            patients=samples.patients,
+            loss=float(np.mean(losses)),
+            steps=training.steps,
+            seconds=time.monotonic() - started,
+        )
+
+    def outputs(self, weights: Mapping[str, NDArray[np.float32]]) -> torch.Tensor:
+        """What the network says of the held-out images, on the CPU and in their order."""
+        load_weights(self._network, weights)
+        self._network.eval()
+        images = self.data.held_out.images
+        with torch.inference_mode():
+            parts = [self._network(self._to_device(batch)).cpu() for batch in images.split(_EVALUATION_BATCH)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.task.classes))
+
+    def evaluate(self, weights: Mapping[str, NDArray[np.float32]]) -> Evaluation:
+        """Judge ``weights`` on the held-out images."""
+        return self.task.evaluate(self.outputs(weights), self.data.held_out)
+
+    def _to_device(self, images: torch.Tensor) -> torch.Tensor:
+        return images.to(self._device, memory_format=torch.channels_last)
+
+
+def prepare(task: Task, archive: Archive, studies: Sequence[StudyRef]) -> TaskData:
+    """Read the studies one after the other and cut the task's samples."""
+
+    def cases() -> Iterator[Case]:
+        for study in studies:
+            yield load_case(archive, study)
+
+    data = task.prepare(cases(), held_out_patients(study.pseudonym for study in studies))
+    if not len(data.training):
+        raise NotTrainable(f"none of the {len(studies)} studies shows one of {', '.join(task.classes)}")
+    return data
+
+
+def definition_of(task: Task, config: LearningConfig) -> Definition:
+    """The configured network, shaped for a task."""
+    return define(
+        config.network.name,
+        config.network.args,
+        spatial_dims=task.spatial_dims,
+        in_channels=task.in_channels,
+        out_channels=len(task.classes),
+    )
+
+
+def learning_rate(highest: float, number: int, rounds: int) -> float:
+    """Half a cosine over the rounds (Loshchilov and Hutter, ICLR 2017); the last round still learns.
+
+    Examples
+    --------
+    >>> [round(learning_rate(1.0, n, 4), 2) for n in range(4)]
+    [1.0, 0.85, 0.5, 0.15]
+    """
+    return highest * 0.5 * (1 + math.cos(math.pi * min(number, rounds - 1) / rounds))
+
+
+def _round_seed(seed: int, number: int) -> int:
+    """Unrelated numbers for neighbouring rounds and seeds."""
+    digest = hashlib.sha256(f"fedpacs round {seed} {number}".encode()).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def to_weights(network: torch.nn.Module) -> Weights:
+    """Copies of a network's parameters. It has no buffers (see `networks`), so this is all of its state."""
+    return {
+        name: parameter.detach().cpu().contiguous().numpy().astype(np.float32, copy=True)
+        for name, parameter in network.named_parameters()
+    }
+
+
+def load_weights(network: torch.nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Give a network all of its parameters.
+
+    Raises
+    ------
+    ValueError
+        Names or shapes are not the network's, or a value is not finite.
+    """
+    parameters = dict(network.named_parameters())
+    if parameters.keys() != weights.keys():
+        raise ValueError("the weights are of another network: the names of the parameters differ")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            values = np.asarray(weights[name], dtype=np.float32)
+            if values.shape != tuple(parameter.shape):
+                raise ValueError(f"the weights are of another network: {name} has shape {values.shape}")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} has values that are not finite: the model has diverged")
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
