@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from prometheus_client.metrics_core import Metric
-
-log = logging.getLogger(__name__)
 
 
 class Collector(Protocol):
@@ -20,6 +17,8 @@ class Collector(Protocol):
 
 class Sampled:
     """Asks a collector every few seconds in a thread of its own; a scrape shows its last answer and waits for nothing.
+
+    A question that failed fails the scrape of this part, until one succeeds: an old answer is not shown as a new one.
 
     Parameters
     ----------
@@ -32,12 +31,12 @@ class Sampled:
     def __init__(self, collector: Collector, interval: float) -> None:
         self._collector = collector
         self._interval = interval
-        self._last: list[Metric] = []
+        self._last: list[Metric] | Exception = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sample-{type(collector).__name__}", daemon=True)
 
     def start(self) -> None:
-        self._last = list(self._collector.collect())
+        self._ask()
         self._thread.start()
 
     def stop(self) -> None:
@@ -46,11 +45,17 @@ class Sampled:
             self._thread.join(timeout=self._interval)
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._last
+        last = self._last
+        if isinstance(last, Exception):
+            raise last
+        yield from last
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
-            try:
-                self._last = list(self._collector.collect())
-            except Exception:  # the last answer stands; the next question may be answered
-                log.exception("a part of the metrics could not be read")
+            self._ask()
+
+    def _ask(self) -> None:
+        try:
+            self._last = list(self._collector.collect())
+        except Exception as error:  # noqa: BLE001 - raised at the scrape, which tells it
+            self._last = error

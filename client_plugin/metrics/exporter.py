@@ -15,6 +15,7 @@ from client_plugin.intake import deidentify
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.metrics import instruments
 from client_plugin.metrics.facts import CatalogueView, FactsCollector
+from client_plugin.metrics.gpu import Gpus
 from observability.exposition import Access, Endpoint
 from observability.http import EndpointError
 from observability.instruments import registry
@@ -22,12 +23,12 @@ from observability.processes import ProcessTree, SharedFigures
 from observability.sampling import Collector, Sampled
 from observability.setup import folder
 
-COLLECTORS = ("counted", "facts", "processes", "build")
+COLLECTORS = ("counted", "facts", "processes", "gpus", "build")
 """Names of the parts of a scrape, in their order."""
 
 
-PROCESSES_INTERVAL = 5.0
-"""Seconds between two looks at the node's processes."""
+SAMPLE_INTERVAL = 5.0
+"""Seconds between two looks at the node's processes and GPUs."""
 
 
 class MetricsServer:
@@ -51,7 +52,7 @@ class MetricsServer:
     def __init__(self, config: NodeConfig, catalogue: CatalogueView | None = None) -> None:
         self._config = config
         self._facts = FactsCollector(config, catalogue)
-        self._processes = Sampled(ProcessTree(), PROCESSES_INTERVAL)
+        self._sampled = (Sampled(ProcessTree(), SAMPLE_INTERVAL), Sampled(Gpus(), SAMPLE_INTERVAL))
         self._endpoint: Endpoint | None = None
 
     @property
@@ -74,7 +75,7 @@ class MetricsServer:
             instruments.QUARANTINED.start(reasons)
         instruments.DEIDENTIFICATION_ACTIONS.start(deidentify.Done)
         metrics = self._config.metrics
-        parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, self._processes, Build())
+        parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, *self._sampled, Build())
         collectors = dict(zip(COLLECTORS, parts, strict=True))
         endpoint = Endpoint(metrics.host, metrics.port, collectors, access(self._config, metrics))
         try:
@@ -82,7 +83,8 @@ class MetricsServer:
         except EndpointError as error:
             raise ConfigError(str(error)) from None
         self._facts.start()
-        self._processes.start()
+        for sampled in self._sampled:
+            sampled.start()
         self._endpoint = endpoint
 
     def stop(self) -> None:
@@ -90,7 +92,8 @@ class MetricsServer:
         if self._endpoint is not None:
             self._endpoint.stop()
             self._facts.stop()
-            self._processes.stop()
+            for sampled in self._sampled:
+                sampled.stop()
         self._endpoint = None
 
 
