@@ -57,11 +57,16 @@ def _benchmark(name: str, result: Mapping[str, Any]) -> str:
 
 def _row(row: Mapping[str, Any]) -> str:
     unit = f" {row['unit']}" if row["unit"] else ""
-    against = f"{row['peer_name']}: {row['peer']:.3g}{unit}" if row["peer"] is not None else ""
+    against = f"{row['peer_name']}: {_number(row['peer'])}{unit}" if row["peer"] is not None else ""
     of_peer = " ×" if row["peer"] is not None else unit
-    sign = "≤" if row["lower_is_better"] else "≥"
-    required = f"{sign} {row['required']:.3g}{of_peer}"
-    return f"| {row['figure']} | {row['ours']:.3g}{unit} | {against} | {required} | {'✓' if row['met'] else 'missed'} |"
+    required = f"{'≤' if row['lower_is_better'] else '≥'} {_number(row['required'])}{of_peer}"
+    verdict = "✓" if row["met"] else "missed"
+    return f"| {row['figure']} | {_number(row['ours'])}{unit} | {against} | {required} | {verdict} |"
+
+
+def _number(value: float) -> str:
+    """Three digits, and no power of ten for what a person reads without one."""
+    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if value >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ def test_a_figure_is_shown_with_its_peer_and_what_it_must_reach(tmp_path: Path) 
     assert "never quoted" not in text
 
 
+def test_large_numbers_are_written_out(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(result(ours=910.878261, peer=10413.7))
+    assert "| 911 MB | float32: 10\u202f414 MB |" in readme.section(tmp_path)
+
+
 def test_a_missed_figure_is_not_hidden_and_one_without_a_goal_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(result(met=False, peer=None, required=0.05, unit="s", ours=0.07))
     (tmp_path / "b.json").write_text(result(figure="for information", met=None, required=None))
