@@ -85,6 +85,7 @@ _TRANSFER_SYNTAXES = (
 )
 _SEARCHED = sorted({codec for codec in python_encoding.values() if codec} | {"utf-16-le", "utf-16-be", "utf-32-le"})
 _UID = re.compile(rb"\d+(?:\.\d+){2,}")
+_LONGEST_MOVE = 20_000
 _CONSONANTS, _VOWELS = "bdfgklmnprstvzjw", "aeiou"
 
 
@@ -139,8 +140,8 @@ def survivors(planted: Planted, output: bytes) -> list[Plant]:
 def _moved_dates(planted: Planted, output: Dataset) -> set[str]:
     """What the planted dates become if all of them move as the study's: one may fall on another."""
     before, after = (_day(str(ds.get("StudyDate"))) for ds in (dcmread(BytesIO(planted.data)), output))
-    if before is None or after is None or before == after:
-        return set()
+    if before is None or after is None or before == after or abs((after - before).days) > _LONGEST_MOVE:
+        return set()  # not moved but replaced
     days = (_day(plant.marker) for plant in planted.plants)
     return {f"{day + (after - before):%Y%m%d}" for day in days if day is not None}
 

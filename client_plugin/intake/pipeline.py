@@ -6,7 +6,6 @@ import errno
 import logging
 from collections import Counter
 from enum import StrEnum
-from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
@@ -112,12 +111,10 @@ class Pipeline:
         except NotArchivable:
             raise _SetAside(IntakeReason.NOT_ARCHIVABLE, deidentified.pseudonym) from None
         with metrics.INTAKE_SECONDS.time(IntakeStep.ARCHIVE):
-            encoded = BytesIO()
-            deidentified.dataset.save_as(encoded, enforce_file_format=True)
             if self._vault is not None:  # first: what is archived has its way back
                 self._vault.remember(deidentified.pseudonym, deidentified.identity)
             try:
-                self._archive.add(encoded.getvalue(), meta, received=row)
+                self._archive.add(deidentified.encoded(), meta, received=row)
             except PatientForgotten:
                 if self._vault is not None:
                     self._vault.forget(deidentified.pseudonym)

@@ -48,19 +48,19 @@ def clean(dataset: Dataset, regions: list[Box], *, everything: bool) -> list[Box
     if not text_detector.available():
         raise Quarantine(Reason.BURNED_IN_TEXT)
     try:
-        pixels = _decode(dataset)
+        pixels = decode(dataset)
     except (RuntimeError, ValueError, AttributeError, KeyError, TypeError, NotImplementedError, EOFError):
         raise Quarantine(Reason.BURNED_IN_TEXT) from None
-    shown = _shown(dataset, pixels)
+    find = text_detector.find if everything else readable
     outside = _outside(pixels.shape[1:3], regions)
-    boxes = sorted({box for frame in shown for box in _text(frame, everything)}, key=lambda b: (b.top, b.left))
+    boxes = sorted({b for frame in shown(dataset, pixels) for b in find(frame)}, key=lambda b: (b.top, b.left))
     if not boxes and not outside.any():
         return []
     black = _black(dataset, pixels)
     pixels[:, outside] = black
     for box in boxes:
         pixels[:, *box.slices] = black
-    for frame in _shown(dataset, pixels):
+    for frame in shown(dataset, pixels):
         if any(_is_text(frame, box, _LEFT_SURE, _LEFT_CHARACTERS) for box in text_detector.find(frame)):
             raise Quarantine(Reason.BURNED_IN_TEXT)
     _encode(dataset, pixels)
@@ -81,9 +81,9 @@ def ultrasound_regions(ds: Dataset) -> list[Box]:
     return boxes
 
 
-def _text(frame: NDArray[np.uint8], everything: bool) -> list[Box]:
-    boxes = text_detector.find(frame)
-    return boxes if everything else [box for box in boxes if _is_text(frame, box, _SURE, _CHARACTERS)]
+def readable(frame: NDArray[np.uint8]) -> list[Box]:
+    """Where text can be read in a picture of shape (rows, columns, 3); anatomy that only looks like it is left out."""
+    return [box for box in text_detector.find(frame) if _is_text(frame, box, _SURE, _CHARACTERS)]
 
 
 def _is_text(frame: NDArray[np.uint8], box: Box, sure: float, characters: int) -> bool:
@@ -102,15 +102,14 @@ def _outside(shape: tuple[int, int], regions: list[Box]) -> NDArray[np.bool_]:
     return outside
 
 
-def _decode(dataset: Dataset) -> NDArray[np.generic]:
+def decode(dataset: Dataset) -> NDArray[np.generic]:
     """Pixels of shape (frames, rows, columns) or (frames, rows, columns, 3); colour as RGB."""
     pixels = pixel_array(dataset).copy()
-    if int(dataset.get("NumberOfFrames") or 1) == 1:
-        pixels = pixels[None]
-    return pixels
+    of_one_frame = 2 if int(dataset.SamplesPerPixel) == 1 else 3
+    return pixels[None] if pixels.ndim == of_one_frame else pixels
 
 
-def _shown(dataset: Dataset, pixels: NDArray[np.generic]) -> list[NDArray[np.uint8]]:
+def shown(dataset: Dataset, pixels: NDArray[np.generic]) -> list[NDArray[np.uint8]]:
     """Some frames as they are seen: 8 bits, three colours. The brightest of all of them is one: text stands still."""
     count = len(pixels)
     frames = [pixels[i] for i in sorted({0, count // 2, count - 1})]

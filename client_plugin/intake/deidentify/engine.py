@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileDataset
 from pydicom.tag import BaseTag
 
-from client_plugin.intake.deidentify import burned_in, header, screening, standard
+from client_plugin.intake.deidentify import burned_in, encoding, header, screening, standard
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.keyed import Keyed, Keys
 from client_plugin.intake.deidentify.patient import Patient
@@ -45,6 +45,10 @@ class Deidentified:
     profile_digest: str
     identity: Identity = field(repr=False)
 
+    def encoded(self) -> bytes:
+        """The instance as a DICOM file (PS3.10)."""
+        return encoding.encode(self.dataset)
+
 
 class Deidentifier:
     """Apply a profile with a site's keys. Has no state besides: the order of instances does not matter.
@@ -78,22 +82,22 @@ class Deidentifier:
     def _apply(self, ds: Dataset, patient: Patient) -> Deidentified:
         sop_class, iod = screening.sop_class(ds)
         screening.check(ds, iod, self.profile)
-        walk = Walk(self.profile, self._keyed, iod, patient)
-        meta = header.file_meta(ds, sop_class, walk.uid)
-        implicit, little = ds.original_encoding
-        if implicit is None:  # made in memory
-            implicit, little = meta.TransferSyntaxUID.is_implicit_VR, meta.TransferSyntaxUID.is_little_endian
+        meta = header.file_meta(ds, sop_class)
+        implicit, little = meta.TransferSyntaxUID.is_implicit_VR, meta.TransferSyntaxUID.is_little_endian
+        walk = Walk(self.profile, self._keyed, iod, patient, implicit=implicit)
+        meta.MediaStorageSOPInstanceUID = walk.uid(meta.MediaStorageSOPInstanceUID)
         try:
             elements: dict[BaseTag, Any] = {}
             walk.items(ds, standard.TOP, (), elements)
             walk.finish()
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, NotImplementedError):
             raise Quarantine(Reason.UNREADABLE) from None  # the original message may quote a value
+        elements |= header.statements(self.profile, implicit, little)
         dataset = FileDataset("", elements, file_meta=meta, preamble=bytes(128))
         dataset.set_original_encoding(implicit, little, ds.original_character_set)
         if Option.CLEAN_PIXEL_DATA in self.profile.options:
             self._clean_pixels(ds, iod, dataset, walk)
-        header.identify(dataset, meta, self.profile)
+        dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         record = [*walk.record, *header.ADDED]
         return Deidentified(dataset, patient.pseudonym, record, self._digest, patient.identity)
 

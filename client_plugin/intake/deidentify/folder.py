@@ -102,7 +102,7 @@ def _write(done: Deidentified, target: Path) -> None:
     ds = done.dataset
     folder = target / done.pseudonym / str(ds.get("SeriesInstanceUID") or "series")
     folder.mkdir(parents=True, exist_ok=True)
-    ds.save_as(folder / f"{ds.SOPInstanceUID}.dcm", enforce_file_format=True)
+    (folder / f"{ds.SOPInstanceUID}.dcm").write_bytes(done.encoded())
 
 
 def _evidence(number: int, done: Deidentified) -> dict[str, Any]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import lru_cache
 from importlib.metadata import version
+from typing import Any
 
 from pydicom import Dataset
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.charset import default_encoding
+from pydicom.dataelem import DataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
+from client_plugin.intake.deidentify.encoding import raw
 from client_plugin.intake.deidentify.profile import VERSION, Profile
 
 #: A UUID-derived UID that was drawn once for this implementation (PS3.7 D.3.3.2).
 IMPLEMENTATION_CLASS_UID = "2.25.242474007082992931692118598094482900616"
 IMPLEMENTATION_VERSION_NAME = "FEDPACS"
 
+_METHOD_CODES = 0x00120064
 _ADDED = (0x00120062, 0x00120063, 0x00120064, 0x00280303)
 ADDED = [Action((), tag, Done.ADDED, Rule.METHOD) for tag in _ADDED]
 
@@ -24,8 +31,10 @@ ADDED = [Action((), tag, Done.ADDED, Rule.METHOD) for tag in _ADDED]
 _TRANSFER_SYNTAXES = {(True, True): ImplicitVRLittleEndian, (False, False): ExplicitVRBigEndian}
 
 
-def file_meta(ds: Dataset, sop_class: str, uid: Callable[[str], str]) -> FileMetaDataset:
+def file_meta(ds: Dataset, sop_class: str) -> FileMetaDataset:
     """A new File Meta Information group: no AE titles, no private information, this implementation's name.
+
+    The SOP Instance UID is still the original one.
 
     Raises
     ------
@@ -39,27 +48,36 @@ def file_meta(ds: Dataset, sop_class: str, uid: Callable[[str], str]) -> FileMet
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID = sop_class
-    meta.MediaStorageSOPInstanceUID = uid(instance)
-    meta.TransferSyntaxUID = old.get("TransferSyntaxUID") or _TRANSFER_SYNTAXES.get(
-        ds.original_encoding, ExplicitVRLittleEndian
-    )
+    meta.MediaStorageSOPInstanceUID = instance
+    meta.TransferSyntaxUID = _transfer_syntax(ds, old.get("TransferSyntaxUID"))
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta
 
 
-def identify(dataset: FileDataset, meta: FileMetaDataset, profile: Profile) -> None:
-    """Write what PS3.15 E.2 and PS3.3 C.12.1.1.11 ask for."""
-    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
-    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = [f"fedpacs {version('fedpacs')} profile {VERSION}", f"rules {profile.digest}"]
-    dataset.DeidentificationMethodCodeSequence = [
-        code_item(option.code, "DCM", option.meaning) for option in Option if option in profile.options
-    ]
-    dataset.LongitudinalTemporalInformationModified = (
-        "MODIFIED" if Option.RETAIN_MODIFIED_DATES in profile.options else "REMOVED"
-    )
+def _transfer_syntax(ds: Dataset, stated: UID | None) -> UID:
+    """The transfer syntax that the data set is really in: some files state another one than they were written in."""
+    encoding = ds.original_encoding
+    if stated is None:
+        return _TRANSFER_SYNTAXES.get(encoding, ExplicitVRLittleEndian)
+    if None in encoding or encoding == (stated.is_implicit_VR, stated.is_little_endian):
+        return stated
+    if stated.is_compressed and not stated.is_deflated:
+        raise Quarantine(Reason.UNREADABLE)
+    return _TRANSFER_SYNTAXES.get(encoding, ExplicitVRLittleEndian)
+
+
+@lru_cache(maxsize=64)
+def statements(profile: Profile, implicit: bool, little: bool) -> dict[BaseTag, Any]:
+    """What PS3.15 E.2 and PS3.3 C.12.1.1.11 ask an instance to say of itself, as encoded elements."""
+    ds = Dataset()
+    ds.PatientIdentityRemoved = "YES"
+    ds.DeidentificationMethod = [f"fedpacs {version('fedpacs')} profile {VERSION}", f"rules {profile.digest}"]
+    dates = "MODIFIED" if Option.RETAIN_MODIFIED_DATES in profile.options else "REMOVED"
+    ds.LongitudinalTemporalInformationModified = dates
+    made = {e.tag: raw(e, implicit=implicit, little=little, charset=default_encoding) for e in ds}
+    codes = Sequence(code_item(o.code, "DCM", o.meaning) for o in Option if o in profile.options)
+    return made | {BaseTag(_METHOD_CODES): DataElement(_METHOD_CODES, "SQ", codes)}
 
 
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:

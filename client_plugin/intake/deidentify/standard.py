@@ -77,6 +77,7 @@ TOP = 0
 """Stands for the parent of a top-level attribute."""
 
 CONTENT_SEQUENCE = 0x0040A730
+_PIXEL_DATA, _NUMBER_OF_FRAMES = 0x7FE00010, 0x00280008
 #: What a content item's Value Type requires it to have (PS3.3 C.17.3.2): DateTime, Date, Time, Person Name, UID, Text.
 _CONTENT_VALUES = frozenset({0x0040A120, 0x0040A121, 0x0040A122, 0x0040A123, 0x0040A124, 0x0040A160})
 
@@ -95,6 +96,8 @@ def attributes(iod: str) -> dict[int, dict[int, str]]:
                 for text in tags.split():
                     tag = int(text, 16)
                     children[tag] = min(kind, children.get(tag, kind))
+    if _PIXEL_DATA in found.get(TOP, {}):
+        found[TOP].setdefault(_NUMBER_OF_FRAMES, "3")  # some devices put several into a class that has one
     if CONTENT_SEQUENCE in found:
         # A content item has the root's attributes and contains content items (PS3.3 C.17.3): a table cannot say so.
         for tag, kind in found[TOP].items():

@@ -11,22 +11,20 @@ from typing import Any, NamedTuple
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_data_element
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from client_plugin.intake.deidentify import descriptors, header, pixels, private, standard, values
+from client_plugin.intake.deidentify import descriptors, encoding, header, pixels, private, standard, values
 from client_plugin.intake.deidentify.codes import Action, Done, Path, Rule
+from client_plugin.intake.deidentify.encoding import UNDEFINED_LENGTH
 from client_plugin.intake.deidentify.identifiers import Identifiers
 from client_plugin.intake.deidentify.keyed import Keyed
 from client_plugin.intake.deidentify.patient import DATES, NAMES, NUMBERS, Patient
 from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step, required
 
 _CODE_VALUE = 0x00080100
-UNDEFINED_LENGTH = 0xFFFFFFFF
 _DONE = {Op.REMOVE: Done.REMOVED, Op.EMPTY: Done.EMPTIED, Op.DUMMY: Done.REPLACED}
 _NAMING = NAMES | NUMBERS | DATES
 _TEXT_VRS = frozenset(
@@ -57,11 +55,12 @@ class Walk:
         The names and identifiers that were met.
     """
 
-    def __init__(self, profile: Profile, keyed: Keyed, iod: str, patient: Patient) -> None:
+    def __init__(self, profile: Profile, keyed: Keyed, iod: str, patient: Patient, *, implicit: bool) -> None:
         self._profile = profile
         self._keyed = keyed
         self._iod = iod
         self._patient = patient
+        self._implicit = implicit
         self._texts: list[_Text] = []
         self.known = Identifiers()
         self.record: list[Action] = []
@@ -126,16 +125,20 @@ class Walk:
 
     def _raw(self, source: Dataset, tag: BaseTag, step: Step) -> RawDataElement | None:
         """The element in its encoded form; None where its VR contradicts PS3.6."""
-        element = source.get_item(tag)
-        if element.VR == "UN":
-            element = source[tag]  # pydicom looks the VR up
         if step.vrs == ("SQ",):
-            if element.is_raw:
-                element = source[tag]
+            element = source[tag]
             return element if element.VR == "SQ" else None
+        element = source.get_item(tag)
+        if element.is_raw and (element.VR == "UN" or (element.VR is None and not self._implicit)):
+            # unknown to a sender, too long for its length field, or an implicit item in an explicit data set
+            element = element._replace(VR=step.vrs[0])
         if element.VR == "SQ" or (element.VR is not None and not _agrees(element.VR, step.vrs)):
             return None
-        return element if element.is_raw else _encoded(element, source)
+        if element.is_raw:
+            return element
+        implicit, little = source.original_encoding
+        charset = source.original_character_set
+        return encoding.raw(element, implicit=bool(implicit), little=little is not False, charset=charset)
 
     def _sequence(self, element: DataElement, step: Step, path: Path, charset: Any) -> DataElement:
         tag = int(element.tag)
@@ -281,17 +284,3 @@ def _replaced(raw: RawDataElement, value: bytes, vr: str) -> RawDataElement:
     padded = values.pad(value, vr)
     undefined = raw.length == UNDEFINED_LENGTH  # encapsulated pixel data stay so
     return raw._replace(value=padded, length=UNDEFINED_LENGTH if undefined else len(padded))
-
-
-def _encoded(element: DataElement, source: Dataset) -> RawDataElement:
-    """An element that something has decoded, in its encoded form again."""
-    implicit, little = source.original_encoding
-    if isinstance(element.value, bytes):
-        value = element.value
-    else:
-        buffer = DicomBytesIO()
-        buffer.is_implicit_VR, buffer.is_little_endian = True, little is not False
-        write_data_element(buffer, element, source.original_character_set)
-        value = buffer.getvalue()[8:]
-    length = UNDEFINED_LENGTH if element.is_undefined_length else len(value)
-    return RawDataElement(element.tag, element.VR, length, value, 0, bool(implicit), little is not False)
