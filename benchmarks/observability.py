@@ -2,7 +2,7 @@
 
 * A scrape of a busy node: real listeners and workers under ``storescu``, scraped as Prometheus does it.
 * Instruments on C-STORE: the same listener with and without them (``benchmarks.uninstrumented``), taking turns.
-* Instruments on a training round: the same steps of a MONAI network with and without them, taking turns.
+* Instruments on a training round: the node's own trainer with and without them, taking turns.
 
 On and off differ by less than two runs of the same thing do, so beside the comparison stands what it should be:
 how many instruments a C-STORE or a step touches, times what touching one costs. Images are made up: throughput only.
@@ -19,16 +19,20 @@ import tempfile
 import threading
 import time
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
 import yaml
-from monai.networks.nets import DenseNet
 
 from benchmarks import receivers, results
 from benchmarks.intake import image, send
 from benchmarks.receivers import NAGLE_OFF, free_port
+from benchmarks.uninstrumented import switched_off
+from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.tasks import open_task
+from client_plugin.learning.tasks.base import Samples, TaskData
+from client_plugin.learning.training import LocalTrainer
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import Received
 from observability.setup import share
@@ -36,8 +40,8 @@ from observability.setup import share
 WORK = Path(__file__).parent / ".work"
 SCRAPE_SECONDS, SCRAPE_BYTES = 0.050, 1_000_000
 CSTORE_COST, ROUND_COST = 1.02, 1.01
-PER_CSTORE, PER_STEP = 6, 4
-"""Instruments that one C-STORE (three of its answer, three of its commit) and one training step touch."""
+PER_CSTORE, PER_STEP, PER_ROUND = 6, 3, 12
+"""Instruments that one C-STORE (three of its answer, three of its commit), one training step, one round touch."""
 
 NODE = """
 import sys
@@ -155,35 +159,34 @@ def cstore(folder: Path, turns: int, instances: int) -> list[results.Figure]:
     ]
 
 
-def training(turns: int, steps: int) -> list[results.Figure]:
-    """A round of training steps with and without the instruments that a step touches, in turns."""
-    torch.manual_seed(0)
-    network = DenseNet(
-        spatial_dims=2, in_channels=1, out_channels=10, init_features=16, growth_rate=8, block_config=(2, 2)
+def training(turns: int, images: int) -> list[results.Figure]:
+    """Rounds of the node's own trainer with and without instruments, in turns."""
+    generator = torch.Generator().manual_seed(0)
+    config = LearningConfig()
+    task = open_task(config)
+    size = config.task.image_size
+    samples = Samples(
+        images=torch.randn(images, task.in_channels, size, size, generator=generator),
+        targets=torch.randint(len(task.classes), (images,), generator=generator),
+        weights=torch.ones(images),
+        patients=1,
     )
-    optimiser = torch.optim.AdamW(network.parameters())
-    images, targets = torch.randn(64, 1, 48, 48), torch.randint(10, (64,))
+    trainer = LocalTrainer(task, TaskData(samples, samples), config)
+    weights = trainer.initial_weights()
     seconds: dict[str, list[float]] = {"on": [], "off": []}
 
-    def one_round(*, observed: bool) -> float:
+    def one_round(turn: int) -> float:
         started = time.process_time()
-        for _ in range(steps):
-            begun = time.perf_counter()
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(network(images), targets).backward()
-            optimiser.step()
-            if observed:
-                metrics.DATA_SECONDS.inc(0.0)
-                metrics.COMPUTE_SECONDS.inc(time.perf_counter() - begun)
-                metrics.LOCAL_STEPS.inc()
-                metrics.TRAINED_SAMPLES.inc(len(targets))
+        trainer.train_round(weights, turn % config.training.rounds)
         return time.process_time() - started
 
-    one_round(observed=True)
+    one_round(0)
     for turn in range(turns):
         for name in ("on", "off") if turn % 2 else ("off", "on"):
-            seconds[name].append(one_round(observed=name == "on"))
-    share_of = PER_STEP * touch() * steps / statistics.median(seconds["off"])
+            with nullcontext() if name == "on" else switched_off():
+                seconds[name].append(one_round(turn))
+    touched = PER_STEP * config.training.steps + PER_ROUND
+    share_of = touched * touch() / statistics.median(seconds["off"])
     return [
         *compare("training round, CPU", seconds, "s", ROUND_COST),
         results.Figure(
@@ -220,7 +223,7 @@ def main() -> None:
         figures = [
             *scrape(folder / "node", 20 if quick else 100),
             *cstore(folder / "cstore", 4 if quick else 20, 40 if quick else 150),
-            *training(6 if quick else 30, 10),
+            *training(2 if quick else 12, 1000),
             results.Figure("one increment", cost * 1e6, "µs"),
         ]
     print(results.table(figures))

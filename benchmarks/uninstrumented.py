@@ -10,12 +10,17 @@ import runpy
 import sys
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 from observability import instruments
 
+KINDS = ("Counter", "CounterBy", "Gauge", "GaugeBy", "Histogram", "HistogramBy")
+METHODS = ("inc", "dec", "set", "set_to_current_time", "observe")
 
-def switch_off() -> None:
-    """Replace what instruments do by nothing, for this process."""
+
+@contextlib.contextmanager
+def switched_off() -> Iterator[None]:
+    """Inside the block, in this process, instruments do nothing."""
 
     def nothing(*_: Any, **__: Any) -> None:
         return
@@ -24,16 +29,17 @@ def switch_off() -> None:
     def untimed(*_: Any) -> Iterator[None]:
         yield
 
-    for kind in ("Counter", "CounterBy", "Gauge", "GaugeBy", "Histogram", "HistogramBy"):
-        instrument = getattr(instruments, kind)
-        for name in ("inc", "dec", "set", "set_to_current_time", "observe"):
-            if hasattr(instrument, name):
-                setattr(instrument, name, nothing)
-        if hasattr(instrument, "time"):
-            instrument.time = untimed
+    with contextlib.ExitStack() as stack:
+        for kind in (getattr(instruments, name) for name in KINDS):
+            for method in METHODS:
+                if method in vars(kind):
+                    stack.enter_context(patch.object(kind, method, nothing))
+            if "time" in vars(kind):
+                stack.enter_context(patch.object(kind, "time", untimed))
+        yield
 
 
 if __name__ == "__main__":
-    switch_off()
     sys.argv = sys.argv[1:]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    with switched_off():
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

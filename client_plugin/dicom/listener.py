@@ -125,7 +125,7 @@ class Listener:
         decision = admit(call, load, ae_title=self._config.dicom.ae_title, peers=self._config.dicom.peers)
         if isinstance(decision, Reject):
             metrics.ASSOCIATION_REJECTS.inc(decision)
-            log.warning("association rejected", extra=logs.fields(reason=decision))
+            log.warning("association rejected", extra=logs.fields(reason=decision, association=association.number))
             association.acse.send_reject(*A_ASSOCIATE_RJ[decision])
             association.kill()  # returns when the rejection is on the wire
             return
@@ -133,7 +133,7 @@ class Listener:
         association.acceptor.supported_contexts = accepted_contexts(request.presentation_context_definition_list)
         metrics.ASSOCIATIONS_ACCEPTED.inc()
         metrics.ASSOCIATIONS_OPEN.inc()
-        log.info("association accepted", extra=logs.fields(peer=association.peer))
+        log.info("association accepted", extra=logs.fields(peer=association.peer, association=association.number))
 
     def ended(self, assoc: ReceivingAssociation) -> None:
         """Count the end of an association."""
@@ -141,7 +141,7 @@ class Listener:
             end = AssociationEnd.RELEASED if assoc.is_released else AssociationEnd.ABORTED
             metrics.ASSOCIATIONS_OPEN.dec()
             metrics.ASSOCIATIONS_ENDED.inc(end)
-            log.info("association ended", extra=logs.fields(peer=assoc.peer, outcome=end))
+            log.info("association ended", extra=logs.fields(peer=assoc.peer, outcome=end, association=assoc.number))
 
     def refused(self, error: BaseException) -> None:
         """Count a connection that did not get as far as an association request."""
@@ -175,12 +175,13 @@ class Listener:
         """Make the instance durable; the status of the C-STORE response."""
         if sink is None:  # a command without a data set
             return StoreStatus.CANNOT_UNDERSTAND
-        try:
-            return self._store.answer(sink, str(assoc._accepted_cx[context_id].abstract_syntax))
-        except Exception:
-            log.exception("a C-STORE could not be answered")
-            sink.discard()
-            return StoreStatus.CANNOT_UNDERSTAND
+        with logs.bound(association=assoc.number):
+            try:
+                return self._store.answer(sink, str(assoc._accepted_cx[context_id].abstract_syntax))
+            except Exception:
+                log.exception("a C-STORE could not be answered")
+                sink.discard()
+                return StoreStatus.CANNOT_UNDERSTAND
 
 
 def bind(config: NodeConfig) -> socket.socket:

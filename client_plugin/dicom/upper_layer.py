@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import secrets
 import select
 import socket
 import ssl
@@ -238,6 +239,8 @@ class ReceivingAssociation(Association):
         self.service = service
         self.peer: str | None = None
         """AE title of the configured peer, once it was recognized."""
+        self.number = secrets.token_hex(4)
+        """Names this association in the logs."""
         self.dul = ReceivingDul(self)
         self.dimse = ReceivingDimse(self)
         self.dul.to_user_queue = _Indications(self.dimse)

@@ -21,6 +21,7 @@ from client_plugin.learning.splits import held_out_patients
 from client_plugin.learning.tasks import open_task
 from client_plugin.learning.tasks.base import Task, TaskData
 from client_plugin.learning.volumes import Case, load_case
+from client_plugin.metrics import instruments as metrics
 
 Weights = dict[str, NDArray[np.float32]]
 """Parameter name to values, in the order of the network's parameters."""
@@ -122,9 +123,11 @@ class LocalTrainer:
         generator = torch.Generator().manual_seed(_round_seed(training.seed, number))
         losses = []
         for step in range(training.steps):
+            begun = time.perf_counter()
             drawn = torch.multinomial(samples.weights, training.batch_size, replacement=True, generator=generator)
             targets = samples.targets[drawn]
             images = self.task.augment(samples.images[drawn], targets, generator)
+            drawn_at = time.perf_counter()
             outputs = self._network(self._to_device(images))
             loss = self.task.loss(outputs, targets.to(self._device))
             optimiser.zero_grad()
@@ -132,6 +135,9 @@ class LocalTrainer:
             torch.nn.utils.clip_grad_norm_(self._network.parameters(), training.max_gradient_norm)
             optimiser.step()
             losses.append(float(loss.detach()))
+            metrics.DATA_SECONDS.inc(drawn_at - begun)
+            metrics.COMPUTE_SECONDS.inc(time.perf_counter() - drawn_at)
+            metrics.LOCAL_EPOCHS.inc(training.batch_size / len(samples))
             if on_step is not None:
                 on_step(step + 1, training.steps, losses[-1])
         return RoundResult(

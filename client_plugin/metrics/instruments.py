@@ -131,7 +131,9 @@ ROUND_SECONDS = Histogram("fedpacs_round_seconds", "From a round's task to this 
 LAST_CONTRIBUTION = Gauge(
     "fedpacs_last_contribution_timestamp_seconds", "When this site last sent an update that was complete"
 )
-LOCAL_EPOCHS = Counter("fedpacs_local_epochs_total", "Epochs trained at this site")
+LOCAL_EPOCHS = Counter(
+    "fedpacs_local_epochs_total", "Epochs trained at this site: samples drawn over samples there are"
+)
 LOCAL_STEPS = Counter("fedpacs_local_steps_total", "Optimiser steps taken at this site")
 TRAINED_SAMPLES = Counter("fedpacs_trained_samples_total", "Training samples seen; its rate is samples per second")
 DATA_SECONDS = Counter(

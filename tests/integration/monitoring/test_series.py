@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -95,6 +96,15 @@ def test_every_family_has_help_and_both_formats_can_be_parsed(worked: Node) -> N
         assert len(family.documentation) > 3, family.name
     accept = "application/openmetrics-text; version=1.0.0"
     assert {"fedpacs_spool_instances", "fedpacs_build"} <= {f.name for f in parse_openmetrics(worked.scrape(accept))}
+
+
+def test_events_of_an_association_carry_its_number(worked: Node) -> None:
+    file = NodeConfig.load(worked.kit).root / "logs" / "listener.jsonl"
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    begun = [event["association"] for event in events if event["event"] == "association accepted"]
+    ended = [event["association"] for event in events if event["event"] == "association ended"]
+    assert len(set(begun)) == len(begun) == 3
+    assert sorted(begun) == sorted(ended)
 
 
 def test_no_identifier_is_in_a_metric_or_a_log(worked: Node) -> None:
