@@ -228,7 +228,13 @@ def main() -> None:
         ]
     print(results.table(figures))
     packages = ["fedpacs", "prometheus-client", "pynetdicom", "torch", "monai"]
-    results.save("observability", figures, packages, quick=quick, note="made-up images: throughput only")
+    results.save(
+        "observability-quick" if quick else "observability",
+        figures,
+        packages,
+        quick=quick,
+        note="made-up images: throughput only",
+    )
 
 
 if __name__ == "__main__":
