@@ -58,6 +58,11 @@ class Receiver:
         """Resident memory of all its processes."""
         return sum(process.memory_info().rss for process in self.processes)
 
+    def peak_bytes(self) -> int:
+        """The most that each of its processes ever had resident, added up."""
+        peaks = [_status(process.pid)["VmHWM"] for process in self.processes]
+        return sum(int(peak.split()[0]) * 1024 for peak in peaks)
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -150,6 +155,11 @@ def _process(command: list[str], name: str, port: int, folder: Path) -> Iterator
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
