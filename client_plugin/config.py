@@ -86,6 +86,11 @@ class IntakeConfig(Section):
     quiet_seconds: Seconds = Field(default=60.0, description="A study without news for so long is sealed for training")
     min_free_bytes: int = Field(default=1 << 30, ge=0, description="Below this, associations are rejected")
     max_tries: int = Field(default=3, ge=1, description="After so many failures an instance is quarantined")
+    worker_memory_bytes: int = Field(
+        default=4 << 30,
+        ge=1 << 30,
+        description="Memory of a worker; an instance that needs more is quarantined",
+    )
 
 
 class DeidentificationConfig(Section):

@@ -67,6 +67,8 @@ class Pipeline:
             self._archive_instance(row)
         except _SetAside as aside:
             self._set_aside(row, aside)
+        except MemoryError:  # the worker's limit: a small data set may inflate to a thousand times its size
+            self._set_aside(row, _SetAside(IntakeReason.TOO_LARGE))
         except Exception as error:
             if is_trouble(error):
                 raise

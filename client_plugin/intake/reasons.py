@@ -22,6 +22,8 @@ class IntakeReason(StrEnum):
     """The sealed file was changed."""
     SPOOL_GONE = "spool-gone"
     """The sealed file is not there. It is taken again if its peer sends it again."""
+    TOO_LARGE = "too-large"
+    """A worker cannot hold it: see ``intake.worker_memory_bytes``."""
     NOT_ARCHIVABLE = "not-archivable"
     """De-identified, but without what the archive files an instance under."""
     PROCESSING_FAILED = "processing-failed"

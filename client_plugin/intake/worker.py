@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import sys
 import threading
 from collections.abc import Sequence
@@ -129,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, KeyUnusable, CatalogueUnusable, OSError) as error:
         print(f"worker: {error}", file=sys.stderr)
         return 2
+    resource.setrlimit(resource.RLIMIT_DATA, (config.intake.worker_memory_bytes,) * 2)
     logs.configure("worker", config.site, config.root / "logs")
     spool = Spool(config.spool, keys.derive("spool"))
     deidentifier = Deidentifier(Profile.from_config(config.deidentification), keys)

@@ -3,6 +3,7 @@
 import random
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,8 @@ FUZZ = settings(
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     limits = {"max_associations": 3, "acse_timeout": 2.0, "network_timeout": 4.0, "processes": 1}
-    with running(tmp_path_factory.mktemp("hostile") / "kit", dicom=limits) as node:
+    small = {"worker_memory_bytes": 1 << 30}
+    with running(tmp_path_factory.mktemp("hostile") / "kit", dicom=limits, intake=small) as node:
         yield node
 
 
@@ -97,6 +99,18 @@ def test_an_instance_that_cannot_be_kept(node: Node, uid: str, data: bytes, stat
         after.remove(known)
     assert len(after) == 1
     assert reason is None or after[0] in reason.split("|")
+
+
+def test_a_small_data_set_that_inflates_to_gigabytes(node: Node) -> None:
+    size = 3 << 30
+    compressor = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
+    bomb = compressor.compress(named("1.9.30", b"\xe0\x7f\x10\0OB\0\0" + size.to_bytes(4, "little")))
+    bomb += compressor.flush(zlib.Z_FULL_FLUSH)
+    megabyte = compressor.compress(b"\0" * (1 << 20)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    bomb += megabyte * (size >> 20) + compressor.flush()  # a full flush makes blocks independent of each other
+    assert send(node, bomb, "1.9.30", syntax="1.2.840.10008.1.2.1.99") == 0x0000
+    assert until(node.drained, 60)
+    assert "too-large" in node.reasons()
 
 
 def test_a_command_for_another_class_than_its_context(node: Node) -> None:
