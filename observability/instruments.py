@@ -13,13 +13,16 @@ away with the process that set it. Counters and histograms of ended processes st
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from observability import setup
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -226,9 +229,26 @@ class Histogram(Instrument):
 
     def __init__(self, name: str, help_text: str, buckets: tuple[float, ...] = SECONDS) -> None:
         super().__init__(name, help_text, buckets=buckets)
+        self._buckets = (*buckets, math.inf)
 
-    def observe(self, amount: float) -> None:
-        self._family().observe(amount)
+    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Count ``amount``.
+
+        Parameters
+        ----------
+        exemplar
+            Which event this was, for example ``{"job": id}``; for rare events only (`observability.exemplars`).
+        """
+        family = self._family()
+        shared = setup.folder()
+        if exemplar is None or shared is None:
+            family.observe(amount, exemplar)
+            return
+        from observability import exemplars
+
+        family.observe(amount)
+        bound = next(bound for bound in self._buckets if amount <= bound)
+        exemplars.keep(shared, self.name, amount, bound, exemplar)
 
     @contextmanager
     def time(self) -> Iterator[None]:

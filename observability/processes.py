@@ -13,7 +13,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
-_FILE = re.compile(r"(?P<kind>counter|histogram|gauge_[a-z]+)_(?P<pid>\d+)\.db")
+from observability import exemplars
+
+_FILE = re.compile(r"(?P<kind>counter|histogram|gauge_[a-z]+|exemplars)_(?P<pid>\d+)\.(db|json)")
 _ENDED = "ended"
 
 
@@ -35,17 +37,20 @@ class SharedFigures:
     def collect(self) -> Iterator[Metric]:
         with self._lock:
             self.sweep()
-            yield from MultiProcessCollector.merge([str(path) for path in self.folder.glob("*.db")])
+            merged = MultiProcessCollector.merge([str(path) for path in self.folder.glob("*.db")])
+            yield from exemplars.put_back(merged, self.folder)
 
     def sweep(self) -> None:
         """Drop the gauges of ended processes; keep what they counted."""
         ended: dict[str, list[Path]] = defaultdict(list)
-        for path in self.folder.glob("*.db"):
+        for path in self.folder.iterdir():
             match = _FILE.fullmatch(path.name)
             if match and not _alive(int(match["pid"]), path):
                 ended[match["kind"]].append(path)
         for kind, paths in ended.items():
-            if kind in ("counter", "histogram"):
+            if kind == "exemplars":
+                exemplars.fold(self.folder, paths)
+            elif kind in ("counter", "histogram"):
                 self._fold(kind, paths)
             for path in paths:
                 path.unlink(missing_ok=True)

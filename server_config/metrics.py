@@ -98,6 +98,12 @@ JOBS = CounterBy("fedpacs_server_jobs_total", "Jobs by the state they reached at
 
 
 _missed: dict[str, int] = {}
+_exemplar: dict[str, str] = {}
+
+
+def of_job(job_id: str) -> None:
+    """The rounds that follow are of this job: it stands as an exemplar beside the seconds of a round."""
+    _exemplar["job"] = job_id
 
 
 def round_started(number: int, planned: int, configured: Collection[str], timeout: float) -> None:
@@ -149,7 +155,7 @@ def round_ended(
 ) -> None:
     """A round is over; the sites in ``configured`` that are not in ``contributed`` missed it."""
     ROUNDS.inc(outcome)
-    ROUND_SECONDS.observe(seconds)
+    ROUND_SECONDS.observe(seconds, _exemplar or None)
     ROUND_STARTED.set(0)
     ROUND_SITES.set(SiteCount.CONTRIBUTED, len(contributed))
     for site in configured:

@@ -116,6 +116,7 @@ class EncryptedFedAvg(Controller):
         self._authority = Authority(
             (startup / "rootCA.pem").read_bytes(), frozenset({common_name((startup / "server.crt").read_bytes())})
         )
+        metrics.of_job(fl_ctx.get_job_id())
         self._journal.write_to(Path(workspace.get_run_dir(fl_ctx.get_job_id())) / ROUNDS_FILE)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:

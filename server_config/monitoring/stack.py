@@ -122,6 +122,7 @@ def start_monitoring(
             f"--storage.tsdb.path={workspace / 'prometheus'}",
             f"--web.listen-address={addresses['prometheus']}",
             "--storage.tsdb.retention.time=7d",
+            "--enable-feature=exemplar-storage",
         ],
     }
     running = Monitoring(f"http://{addresses['prometheus']}", f"http://{addresses['alertmanager']}", [])

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from observability.processes import ProcessTree, SharedFigures, role_of
 from observability.setup import VARIABLE
@@ -19,7 +22,7 @@ from observability.instruments import Counter, Gauge, Histogram
 Counter("fedpacs_things_total", "t").inc(float(sys.argv[1]))
 Gauge("fedpacs_level", "l").set(float(sys.argv[1]))
 Gauge("fedpacs_open", "o", mode="livesum").inc()
-Histogram("fedpacs_took_seconds", "h").observe(0.2)
+Histogram("fedpacs_took_seconds", "h").observe(0.2, {"job": f"job-{sys.argv[1]}"})
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -81,6 +84,21 @@ def test_counters_of_processes_add_up_and_gauges_go_with_theirs(tmp_path: Path, 
     assert "fedpacs_open" not in none
 
 
+def test_exemplars_survive_the_sum_and_the_process(tmp_path: Path, start) -> None:
+    for amount in (3, 4):
+        process = start(amount)
+        process.kill()
+        process.wait()
+    registry = CollectorRegistry()
+    registry.register(SharedFigures(tmp_path))
+    families = {family.name: family for family in parse_openmetrics(openmetrics(registry).decode())}
+    with_exemplar = [sample for sample in families["fedpacs_took_seconds"].samples if sample.exemplar]
+    (bucket,) = with_exemplar
+    assert bucket.labels == {"le": "0.25"}
+    assert bucket.exemplar is not None
+    assert (bucket.exemplar.labels, bucket.exemplar.value) == ({"job": "job-4"}, 0.2)
+
+
 def test_a_zombie_counts_as_ended(tmp_path: Path, start) -> None:
     process = start(5)
     process.kill()
@@ -95,7 +113,8 @@ def test_files_of_ended_processes_are_folded_into_one(tmp_path: Path, start) -> 
         process.kill()
         process.wait()
         samples(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["counter_ended.db", "histogram_ended.db"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["counter_ended.db", "exemplars_ended.json", "histogram_ended.db"]
     assert samples(tmp_path)["fedpacs_things_total"] == 6
 
 
