@@ -12,7 +12,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.encoding import raw
@@ -60,6 +60,8 @@ def _transfer_syntax(ds: Dataset, stated: UID | None) -> UID:
     encoding = ds.original_encoding
     if stated is None:
         return _TRANSFER_SYNTAXES.get(encoding, ExplicitVRLittleEndian)
+    if stated not in AllTransferSyntaxes:  # a maker's own, or none at all: nobody could read the pixels
+        raise Quarantine(Reason.UNREADABLE)
     if None in encoding or encoding == (stated.is_implicit_VR, stated.is_little_endian):
         return stated
     if stated.is_compressed and not stated.is_deflated:

@@ -35,7 +35,27 @@ _DRAWN = re.compile(r"SCREEN.?SAVE|SCREENSHOT|DOSE|PROTOCOL|REPORT|CAPTURE|CURVE
 #: IODs whose content is a document or an unknown format rather than attributes.
 _OPAQUE = ("encapsulated", "raw-data", "audio", "hanging-protocol", "basic-directory", "inventory")
 _FACES = frozenset(
-    {"HEAD", "BRAIN", "SKULL", "FACE", "HEADNECK", "ORBIT", "ORBITS", "SINUS", "SINUSES", "JAW", "EAR", "IAC"}
+    {
+        "HEAD",
+        "BRAIN",
+        "SKULL",
+        "FACE",
+        "HEADNECK",
+        "ORBIT",
+        "ORBITS",
+        "SINUS",
+        "SINUSES",
+        "JAW",
+        "EAR",
+        "IAC",
+        "CEREBRUM",
+    }
+)
+_DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName")
+#: How heads are written where Body Part Examined is empty, in a few languages.
+_FACE_WORDS = frozenset(
+    {"CRANIUM", "CRANIAL", "CEREBRAL", "KOPF", "SCHÄDEL", "SCHAEDEL", "GEHIRN", "TETE", "TÊTE", "CRANE", "CERVEAU"}
+    | {"CABEZA", "CRANEO", "CRÁNEO", "CEREBRO", "TESTA", "CRANIO", "CERVELLO", "NEURO", "FACIAL", "MAXILLOFACIAL"}
 )
 _FACE_MODALITIES = frozenset({"CT", "MR", "PT"})
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
@@ -105,7 +125,12 @@ def may_show_face(ds: Dataset) -> bool:
         return False
     if _code(ds, "RecognizableVisualFeatures") == "YES":
         return True
-    return _code(ds, "Modality") in _FACE_MODALITIES and _code(ds, "BodyPartExamined") in _FACES
+    if _code(ds, "Modality") not in _FACE_MODALITIES:
+        return False
+    if part := _code(ds, "BodyPartExamined"):
+        return not _FACES.isdisjoint(re.findall(r"[A-Z]+", part))
+    described = " ".join(str(ds.get(keyword) or "") for keyword in _DESCRIPTIONS).upper()
+    return not (_FACES | _FACE_WORDS).isdisjoint(re.findall(r"[^\W\d_]+", described))
 
 
 def _has_pixels(ds: Dataset) -> bool:

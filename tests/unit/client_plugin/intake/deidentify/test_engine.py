@@ -12,6 +12,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from client_plugin.config import DeidentificationConfig
 from client_plugin.intake.deidentify import Deidentifier, Done, Profile, Quarantine, Reason, Rule
+from client_plugin.intake.deidentify.screening import may_show_face
 
 from .conftest import FixedKeys, read, written
 
@@ -236,3 +237,20 @@ def test_a_segmentation_still_refers_to_its_images(deidentifier: Deidentifier, c
         ]
     )
     assert b"rika" not in written(out)
+
+
+@pytest.mark.parametrize(
+    ("part", "description", "face"),
+    [
+        ("HEAD", "", True),
+        ("BRAIN", "", True),
+        ("HEAD_NECK", "", True),
+        ("CHEST", "head first, thorax", False),
+        ("", "MR Kopf nativ", True),
+        ("", "CT abdomen, femoral head", True),  # rather once too often
+        ("", "CT abdomen", False),
+    ],
+)
+def test_heads(ct: Dataset, part: str, description: str, face: bool) -> None:
+    ct.BodyPartExamined, ct.StudyDescription, ct.SeriesDescription = part, description, ""
+    assert may_show_face(ct) is face
