@@ -278,7 +278,7 @@ def main() -> None:
     ways = [("he+masks", 24), ("he+masks", 21), ("he+masks", 16), ("he", 24), ("masks", 24)]
     costs = {f"{encryption} {bits}": Cost() for encryption, bits in ways}
     base = Cost()
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    with tempfile.TemporaryDirectory(dir=results.work()) as name:
         folder = Path(name)
         for _ in range(1 if arguments.quick else TURNS):
             plain(base, wanted)

@@ -58,6 +58,13 @@ class Figure:
         return {**asdict(self), "ratio": self.ratio, "met": self.met}
 
 
+def work() -> Path:
+    """A folder for what a benchmark writes while it runs; not committed."""
+    folder = Path(__file__).parent / ".work"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def machine() -> dict[str, Any]:
     """The machine that the figures belong to."""
     model = next(

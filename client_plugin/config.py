@@ -145,6 +145,9 @@ class GovernanceConfig(Section):
         default=("loss",), description="Training metrics that may leave in clear; empty: none"
     )
     min_sites: int = Field(default=2, ge=2, description="Sites that must take part before anything is sent")
+    partners: tuple[str, ...] = Field(
+        default=(), description="The only sites to add up with; empty: every site that the consortium certifies"
+    )
 
 
 class MetricsTlsConfig(Section):

@@ -17,6 +17,7 @@ from secure_aggregation.ceremony import Roster, Sign, Wire, expect
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import verify_signature
 from secure_aggregation.layout import Vector
+from secure_aggregation.optimizer import STATE_VECTORS, ServerOptimizer
 
 STATE_REQUEST = "state_request"
 STATE = "state"
@@ -24,7 +25,7 @@ STATE = "state"
 
 @dataclass(frozen=True)
 class RunningTotal:
-    """The sum of all opened means of a job so far: what the model has moved from its start.
+    """Where a job's model is, relative to its start.
 
     Attributes
     ----------
@@ -32,15 +33,36 @@ class RunningTotal:
         The last opened sum; -1 before the first.
     contributors
         Of that sum.
+    vector
+        The sum of all steps so far; with full weights, the last mean.
+    moments
+        State of the server optimiser.
     """
 
     step: int
     contributors: tuple[str, ...]
     vector: Vector
+    moments: tuple[Vector, ...] = ()
 
-    def plus(self, step: int, contributors: tuple[str, ...], mean: Vector) -> RunningTotal:
-        """After one more sum."""
-        return RunningTotal(step, contributors, self.vector + mean)
+    @classmethod
+    def start(cls, size: int, optimizer: ServerOptimizer) -> RunningTotal:
+        """Before the first sum."""
+        return cls(-1, (), np.zeros(size, np.float32), optimizer.start(size))
+
+    def after(
+        self, step: int, contributors: tuple[str, ...], mean: Vector, optimizer: ServerOptimizer, auxiliary: slice
+    ) -> tuple[RunningTotal, Vector]:
+        """After one more mean of differences; with it the step that the model makes.
+
+        Parameters
+        ----------
+        auxiliary
+            Part of the vector that is averaged and not optimised (control variates of SCAFFOLD and the like).
+        """
+        move, moments = optimizer.step(self.moments, mean)
+        if auxiliary.stop > auxiliary.start and move is not mean:
+            move[auxiliary] = mean[auxiliary]
+        return RunningTotal(step, contributors, self.vector + move, moments), move
 
 
 def request(roster: Roster, last: Wire) -> Wire:
@@ -64,11 +86,14 @@ def state(roster: Roster, site: str, total: RunningTotal, group: bytes, sign: Si
         "contributors": list(total.contributors),
     }
     key = keys.derive(group, "running total")
-    body = keys.seal(key, total.vector.astype("<f4").tobytes(), _context(roster, site, total.step))
+    clear = np.concatenate((total.vector, *total.moments)).astype("<f4").tobytes()
+    body = keys.seal(key, clear, _context(roster, site, total.step))
     return messages.encode(STATE, fields, sign, body)
 
 
-def read_state(wire: messages.Buffer, roster: Roster, size: int, group: bytes) -> RunningTotal:
+def read_state(
+    wire: messages.Buffer, roster: Roster, size: int, optimizer: ServerOptimizer, group: bytes
+) -> RunningTotal:
     """Check and open it at the site that was away.
 
     Raises
@@ -84,6 +109,8 @@ def read_state(wire: messages.Buffer, roster: Roster, size: int, group: bytes) -
         raise ProtocolError(Reason.UNKNOWN_SITE, "a running total of a site that is not in the roster")
     verify_signature(member.public_key, message.signed, message.signature, site)
     clear = keys.unseal(keys.derive(group, "running total"), message.body.tobytes(), _context(roster, site, step))
-    if len(clear) != 4 * size:
+    vectors = 1 + STATE_VECTORS[optimizer.name]
+    if len(clear) != 4 * size * vectors:
         raise ProtocolError(Reason.LAYOUT_DIFFERS, f"{site} sent a running total of another length")
-    return RunningTotal(step, tuple(message.names("contributors")), np.frombuffer(clear, "<f4").astype(np.float32))
+    vector, *moments = np.frombuffer(clear, "<f4").astype(np.float32).reshape(vectors, size)
+    return RunningTotal(step, tuple(message.names("contributors")), vector, tuple(moments))

@@ -17,7 +17,7 @@ import datetime
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from secure_aggregation import keys, messages
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import Authority, verify_signature
 from secure_aggregation.messages import Message
+from secure_aggregation.optimizer import ServerOptimizer
 from secure_aggregation.parameters import Encryption, Parameters, choose
 
 Wire = npt.NDArray[np.uint8]
@@ -52,6 +53,10 @@ class Settings:
         Fewest sites of a sum.
     min_share
         Least weight of a sum, as a share of the largest sum of this job so far; 0: any.
+    full_weights
+        Whether updates are weights instead of differences.
+    optimizer
+        What makes the model's step of the mean difference, at every site alike.
     """
 
     encryption: Encryption
@@ -60,8 +65,14 @@ class Settings:
     max_weight: float
     min_sites: int
     min_share: float = 0.0
+    full_weights: bool = False
+    optimizer: ServerOptimizer = field(default_factory=ServerOptimizer)
 
-    def fields(self) -> dict[str, int | str]:
+    def __post_init__(self) -> None:
+        if self.full_weights and self.optimizer.name != "fedavg":
+            raise ProtocolError(Reason.UNSUPPORTED, f"{self.optimizer.name} needs differences, not full weights")
+
+    def fields(self) -> dict[str, object]:
         """For a header: floats as their exact hexadecimal."""
         return {
             "encryption": self.encryption.value,
@@ -70,6 +81,8 @@ class Settings:
             "max_weight": float(self.max_weight).hex(),
             "min_sites": self.min_sites,
             "min_share": float(self.min_share).hex(),
+            "full_weights": int(self.full_weights),
+            "optimizer": self.optimizer.fields(),
         }
 
     def parameters(self, sites: int) -> Parameters:
@@ -84,7 +97,7 @@ class Announcement:
     site: str
     seal_key: bytes
     mask_key: bytes
-    settings: Mapping[str, int | str]
+    settings: Mapping[str, object]
     certificate: bytes
     public_key: RSAPublicKey
     wire: bytes

@@ -7,6 +7,7 @@ keyed digest of the layout, by which sites find out whether they train the same 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -41,6 +42,14 @@ class Layout:
         """Number of elements of the flat vector."""
         return sum(math.prod(shape) for _, shape in self.entries)
 
+    def span(self, prefix: str) -> slice:
+        """Where in the vector the tensors are whose names begin with ``prefix``; they are neighbours, as names are
+        sorted.
+        """
+        sizes = [(name.startswith(prefix), math.prod(shape)) for name, shape in self.entries]
+        before = sum(size for _, size in itertools.takewhile(lambda one: not one[0], sizes))
+        return slice(before, before + sum(size for inside, size in sizes if inside))
+
     @property
     def digest(self) -> bytes:
         """SHA-256 of the canonical JSON of the entries."""
@@ -52,8 +61,13 @@ class Layout:
         Raises
         ------
         ProtocolError
-            ``layout_differs``: other names or shapes.
+            ``layout_differs``: other names or shapes, or a tensor that is not of floating point.
         """
+        whole = [name for name, tensor in tensors.items() if not np.issubdtype(tensor.dtype, np.floating)]
+        if whole:
+            raise ProtocolError(
+                Reason.LAYOUT_DIFFERS, f"tensors that are no floating point cannot be averaged: keep {whole[0]!r} local"
+            )
         if Layout.of(tensors) != self:
             raise ProtocolError(Reason.LAYOUT_DIFFERS, "the update has other tensors than this job's first one")
         vector = np.empty(self.size, np.float32)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 from secure_aggregation import encoding, masks, packing
 from secure_aggregation.encoding import Mean
@@ -11,6 +15,32 @@ from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.parameters import DEGREE
 from secure_aggregation.rounds import Sum
 from secure_aggregation.sealing import Timings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A sum that was opened and proven to be of the named sites.
+
+    Attributes
+    ----------
+    step
+        Which sum.
+    tensors
+        By tensor name, float32: the model's step, which is the weighted mean if no other optimiser is set; with full
+        weights the mean.
+    weight
+        Sum of the contributors' weights.
+    contributors
+        Their names.
+    noise_budget
+        Bits of noise budget left in the sum; 0 when masks alone protect it.
+    """
+
+    step: int
+    tensors: dict[str, npt.NDArray[np.float32]] = field(repr=False)
+    weight: float
+    contributors: tuple[str, ...]
+    noise_budget: int
 
 
 def open_sum(epoch: ReadyEpoch, total: Sum, size: int, timings: Timings) -> tuple[Mean, int]:

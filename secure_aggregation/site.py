@@ -17,7 +17,7 @@ import datetime
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -30,11 +30,14 @@ from secure_aggregation.ceremony import Settings, Wire
 from secure_aggregation.epoch import Epoch, ReadyEpoch, SharedEpoch
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import Authority, Credentials
-from secure_aggregation.layout import Layout
+from secure_aggregation.layout import Layout, Vector
+from secure_aggregation.opening import Opened
 from secure_aggregation.sealing import Timings
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 Clock = Callable[[], datetime.datetime]
+AUXILIARY = "aux/"
+"""Tensors whose names begin so are averaged with the others, and no server optimiser touches them."""
 EpochT = TypeVar("EpochT", bound=Epoch)
 
 
@@ -46,31 +49,6 @@ class State(StrEnum):
     SHARED = "shared"
     CONFIRMED = "confirmed"
     READY = "ready"
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A sum that was opened and proven to be of the named sites.
-
-    Attributes
-    ----------
-    step
-        Which sum.
-    tensors
-        Weighted mean by tensor name, float32.
-    weight
-        Sum of the contributors' weights.
-    contributors
-        Their names.
-    noise_budget
-        Bits of noise budget left in the sum; 0 when masks alone protect it.
-    """
-
-    step: int
-    tensors: dict[str, npt.NDArray[np.float32]] = field(repr=False)
-    weight: float
-    contributors: tuple[str, ...]
-    noise_budget: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +94,7 @@ class Site:
         self._layout: Layout | None = None
         self._state = State.IDLE
         self._epoch: Epoch | None = None
-        self._previous: ReadyEpoch | None = None
+        self._previous: dict[int, ReadyEpoch] = {}
         self._last_epoch = -1
         self._step: int | None = None
         self._last_step = -1
@@ -150,7 +128,8 @@ class Site:
 
     def destroy(self) -> None:
         """Forget all keys. The site is idle and refuses everything but a new ceremony."""
-        self._epoch = self._previous = None
+        self._epoch = None
+        self._previous.clear()
         self._state = State.IDLE
         self._step = None
         self._own_shares.clear()
@@ -166,7 +145,7 @@ class Site:
         if number <= self._last_epoch:
             raise ProtocolError(Reason.REPLAY, f"epoch {number} has been; every ceremony needs a new one")
         if isinstance(self._epoch, ReadyEpoch) and self._state is State.READY:
-            self._previous = self._epoch
+            self._previous[self._epoch.number] = self._epoch
         fresh = Epoch.fresh(number, self.name)
         wire = ceremony.announcement(
             self.job, number, self.name, self.settings, fresh.seal_keys.public, fresh.mask_keys.public,
@@ -324,16 +303,16 @@ class Site:
         current = self._ready()
         if self._layout is None:
             raise ProtocolError(Reason.LAYOUT_DIFFERS, "a running total arrived before this site declared its tensors")
-        total = catching_up.read_state(wire, current.roster, self._layout.size, current.group)
+        total = catching_up.read_state(wire, current.roster, self._layout.size, self.settings.optimizer, current.group)
         before = self._running_total(self._layout)
         if total.step < before.step:
             raise ProtocolError(Reason.WRONG_ROUND, f"a running total of round {total.step}: this site has more")
-        missed = self._layout.unflatten(total.vector - before.vector)
+        missed = total.vector if self.settings.full_weights else total.vector - before.vector
         self._total = total
-        self._last_opened = Opened(total.step, missed, 0.0, total.contributors, 0)
+        self._last_opened = Opened(total.step, self._layout.unflatten(missed), 0.0, total.contributors, 0)
 
     def _running_total(self, layout: Layout) -> RunningTotal:
-        return self._total or RunningTotal(-1, (), np.zeros(layout.size, np.float32))
+        return self._total or RunningTotal.start(layout.size, self.settings.optimizer)
 
     # --- helpers ----------------------------------------------------------------------------------------------
 
@@ -365,18 +344,29 @@ class Site:
         if mean.weight < self.settings.min_share * self._most_weight:
             raise ProtocolError(Reason.TOO_LITTLE_DATA, f"round {total.step}: a sum of too small a share of the data")
         self._most_weight = max(self._most_weight, mean.weight)
-        self._total = before.plus(total.step, total.contributors, mean.vector)
-        self._last_opened = Opened(total.step, layout.unflatten(mean.vector), mean.weight, total.contributors, budget)
+        given = self._advance(before, total, mean.vector, layout)
+        self._last_opened = Opened(total.step, layout.unflatten(given), mean.weight, total.contributors, budget)
         if source.parameters.encryption.masks and self.name not in total.contributors and source is self._epoch:
             self._exposed = True
-        self._previous = None
+        self._previous.clear()
         return self._last_opened
+
+    def _advance(self, before: RunningTotal, total: rounds.Sum, mean: Vector, layout: Layout) -> Vector:
+        """Keep where the model is now; the answer is what the executor gets: a step to add, or the full weights."""
+        if self.settings.full_weights:
+            self._total = RunningTotal(total.step, total.contributors, mean)
+            return mean
+        auxiliary = layout.span(AUXILIARY)
+        self._total, given = before.after(total.step, total.contributors, mean, self.settings.optimizer, auxiliary)
+        return given
 
     def _source(self, number: int) -> ReadyEpoch:
         """The epoch that a sum belongs to."""
-        for one in (self._epoch, self._previous):
-            if isinstance(one, ReadyEpoch) and one.number == number:
-                return one
+        current = self._epoch
+        if isinstance(current, ReadyEpoch) and current.number == number:
+            return current
+        if number in self._previous:
+            return self._previous[number]
         raise ProtocolError(Reason.WRONG_EPOCH, f"a sum of epoch {number}, whose keys this site does not have")
 
     def _least(self, current: ReadyEpoch) -> int:

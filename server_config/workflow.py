@@ -27,6 +27,7 @@ from secure_aggregation import catching_up
 from secure_aggregation.ceremony import Settings, Wire
 from secure_aggregation.errors import ProtocolError
 from secure_aggregation.identity import Authority, common_name
+from secure_aggregation.optimizer import ServerOptimizer
 from secure_aggregation.parameters import Encryption
 from secure_aggregation.rounds import FINISH, TRAIN, Closed, round_message
 from secure_aggregation.server import Ceremony
@@ -63,7 +64,7 @@ class EncryptedFedAvg(Controller):
         Sites without which no round counts.
     min_share
         Least weight of a sum as a share of the largest one so far; the sites check it, the server knows no weights.
-    encryption, bits, clip, max_weight
+    encryption, bits, clip, max_weight, full_weights, server_optimizer
         As in the job's client configuration: the sites sign theirs, and the server compares.
     rekey_rounds
         A new key ceremony every so many rounds; 0: only when a site dropped out or came back.
@@ -85,6 +86,8 @@ class EncryptedFedAvg(Controller):
         bits: int = 24,
         clip: float = 1.0,
         max_weight: float = 65536.0,
+        full_weights: bool = False,
+        server_optimizer: dict[str, Any] | None = None,
         rekey_rounds: int = 0,
         round_timeout: int = 3600,
         ceremony_timeout: int = 120,
@@ -93,7 +96,14 @@ class EncryptedFedAvg(Controller):
     ) -> None:
         super().__init__()
         self._settings = Settings(
-            Encryption(encryption), int(bits), float(clip), float(max_weight), int(min_sites), float(min_share)
+            Encryption(encryption),
+            int(bits),
+            float(clip),
+            float(max_weight),
+            int(min_sites),
+            float(min_share),
+            bool(full_weights),
+            ServerOptimizer.from_job(server_optimizer),
         )
         self._num_rounds = int(num_rounds)
         self._required = frozenset(required_sites)

@@ -24,6 +24,7 @@ from client_plugin.privacy.session import (
     HEADER_METRICS,
     HEADER_REASON,
     PAYLOAD,
+    AggregationSession,
     NotSentError,
     payload_of,
     session_of,
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenAggregate(Filter):
-    """Task data, inward: opens the sum and hands it to the executor as ``DXO(WEIGHT_DIFF)`` of the weighted mean.
+    """Task data, inward: opens the sum and hands it to the executor as ``DXO(WEIGHT_DIFF)`` or ``DXO(WEIGHTS)``.
 
     Only the three things the consortium's server has to say come through: nothing, a message for the ceremony's
     executor, a round.
@@ -65,9 +66,11 @@ class OpenAggregate(Filter):
             return _with_headers_of(shareable, Shareable({PAYLOAD: payload}))
         if kind != rounds.ROUND:
             raise NotSentError("the server sent something that is no message to a site")
-        instruction = session_of(fl_ctx).begin(payload)
+        session = session_of(fl_ctx)
+        instruction = session.begin(payload)
         opened = instruction.opened
-        data = DXO(DataKind.WEIGHT_DIFF, data=opened.tensors).to_shareable() if opened else Shareable()
+        kind = kind_of_data(session)
+        data = DXO(kind, data=session.opened_tensors(opened)).to_shareable() if opened else Shareable()
         out = _with_headers_of(shareable, data)
         out.set_header(AppConstants.CURRENT_ROUND, instruction.step)
         out.set_header(AppConstants.NUM_ROUNDS, instruction.rounds)
@@ -96,14 +99,21 @@ class SealUpdate(Filter):
             out = Shareable()
             out.set_header(HEADER_METRICS, shared(dxo.data, allowed))
             return session.sealed(out)
-        if dxo.data_kind != DataKind.WEIGHT_DIFF:
-            raise NotSentError(f"a result of kind {str(dxo.data_kind)[:32]!r}: only WEIGHT_DIFF and METRICS can leave")
+        if dxo.data_kind != kind_of_data(session):
+            raise NotSentError(
+                f"a result of kind {str(dxo.data_kind)[:32]!r}: only {kind_of_data(session)} and METRICS"
+            )
         weight = dxo.get_meta_prop(META_WEIGHT)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise NotSentError(f"the update's meta has no number '{META_WEIGHT}'")
         out = Shareable({PAYLOAD: session.seal(dxo.data, float(weight))})
         out.set_header(HEADER_METRICS, shared(dxo.get_meta_prop(META_METRICS, {}), allowed))
         return session.sealed(out)
+
+
+def kind_of_data(session: AggregationSession) -> DataKind:
+    """The kind of data that this job's updates are."""
+    return DataKind.WEIGHTS if session.settings.full_weights else DataKind.WEIGHT_DIFF
 
 
 def shared(values: Any, allowed: Collection[str]) -> dict[str, float]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from secure_aggregation.ceremony import Settings
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import Authority, Credentials
 from secure_aggregation.layout import Layout
+from secure_aggregation.opening import Opened
+from secure_aggregation.optimizer import ServerOptimizer
 from secure_aggregation.parameters import Encryption
 from secure_aggregation.site import Instruction, Site
 
@@ -80,6 +84,15 @@ class AggregationSession(FLComponent):
         Sites that must take part, and whose updates must be in a sum, before this site sends or opens anything.
     min_share
         Least weight of a sum, as a share of the largest sum of this job so far; a smaller one is not opened.
+    full_weights
+        Whether the executor sends weights (``DataKind.WEIGHTS``) and gets their mean, instead of differences.
+    server_optimizer
+        FedOpt, run at the sites: ``{"name": "fedadam", "learning_rate": ...}``
+        (:class:`secure_aggregation.optimizer.ServerOptimizer`). Default: the mean is the step.
+    keep_local
+        Regular expressions; tensors whose names they find somewhere are not sent: the executor gets zeros for them (no
+        change). Buffers and layers of batch normalisation, for FedBN. With full weights the executor gets nothing for
+        them.
     """
 
     def __init__(
@@ -90,11 +103,23 @@ class AggregationSession(FLComponent):
         max_weight: float = 65536.0,
         min_sites: int = 3,
         min_share: float = 0.0,
+        full_weights: bool = False,
+        server_optimizer: dict[str, Any] | None = None,
+        keep_local: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.settings = Settings(
-            Encryption(encryption), int(bits), float(clip), float(max_weight), int(min_sites), float(min_share)
+            Encryption(encryption),
+            int(bits),
+            float(clip),
+            float(max_weight),
+            int(min_sites),
+            float(min_share),
+            bool(full_weights),
+            ServerOptimizer.from_job(server_optimizer),
         )
+        self._keep_local = tuple(re.compile(pattern) for pattern in keep_local)
+        self._kept: dict[str, tuple[int, ...]] = {}
         self.share_metrics: frozenset[str] = frozenset()
         self._site: Site | None = None
         self._layout: Layout | None = None
@@ -113,7 +138,8 @@ class AggregationSession(FLComponent):
     def declare_layout(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Say which tensors this job trains, at START_RUN: sites compare them before anything is trained, and a site
         that misses a round can open its sum."""
-        self._layout = Layout.declare(shapes)
+        self._kept = {name: tuple(shape) for name, shape in shapes.items() if self._is_local(name)}
+        self._layout = Layout.declare({name: shape for name, shape in shapes.items() if name not in self._kept})
         if self._site is not None:
             self._site.declare_layout(self._layout)
 
@@ -147,7 +173,8 @@ class AggregationSession(FLComponent):
     def seal(self, tensors: dict[str, npt.NDArray[np.generic]], weight: float) -> Wire:
         """Make the round's update, measured."""
         try:
-            wire = self.site.seal(tensors, weight)
+            self._kept |= {name: tensor.shape for name, tensor in tensors.items() if self._is_local(name)}
+            wire = self.site.seal({n: t for n, t in tensors.items() if n not in self._kept}, weight)
         except ProtocolError:
             metrics.SEALING_FAILURES.inc(SealingStep.ENCRYPT)
             raise
@@ -157,6 +184,15 @@ class AggregationSession(FLComponent):
         if self.site.timings.clipped_values:
             log.warning("%d values of the update were clipped", self.site.timings.clipped_values)
         return wire
+
+    def opened_tensors(self, opened: Opened) -> dict[str, npt.NDArray[np.float32]]:
+        """What the executor gets: the opened tensors, and zeros for those that stay local."""
+        if self.settings.full_weights:
+            return opened.tensors
+        return {**opened.tensors, **{name: np.zeros(shape, np.float32) for name, shape in self._kept.items()}}
+
+    def _is_local(self, name: str) -> bool:
+        return any(pattern.search(name) for pattern in self._keep_local)
 
     def release(self, payload: Wire) -> Shareable:
         """Let one message of the ceremony pass the filter, once."""
@@ -203,7 +239,11 @@ class AggregationSession(FLComponent):
             job,
             wanted,
             Credentials((startup / "client.crt").read_bytes(), (startup / "client.key").read_bytes()),
-            Authority((startup / "rootCA.pem").read_bytes(), _server_names(startup / "fed_client.json")),
+            Authority(
+                (startup / "rootCA.pem").read_bytes(),
+                _server_names(startup / "fed_client.json"),
+                frozenset((*policy.partners, name)) if policy.partners else None,
+            ),
         )
         if self._layout is not None:
             site.declare_layout(self._layout)

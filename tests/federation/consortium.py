@@ -61,6 +61,8 @@ class Consortium:
     governance: dict[str, Any] = field(
         default_factory=lambda: {"min_sites": 2, "share_metrics": ["loss"], "encryption": ["he+masks", "he", "masks"]}
     )
+    client_classes: list[str] = field(default_factory=lambda: [*CLIENT_CLASSES])
+    server_classes: list[str] = field(default_factory=lambda: ["server_config.", "tests.federation."])
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     session: Session | None = None
 
@@ -82,10 +84,10 @@ class Consortium:
         ).provision(project)
         for site in self.sites:
             local = self.kit(site) / "local"
-            self._resources(local, CLIENT_CLASSES)
+            self._resources(local, self.client_classes)
             (local / "privacy.json").write_text(json.dumps(PRIVACY))
             (local / "fedpacs.yaml").write_text(yaml.safe_dump({"site": site, "governance": self.governance}))
-        self._resources(self.kit("localhost") / "local", ["server_config.", "tests.federation."])
+        self._resources(self.kit("localhost") / "local", self.server_classes)
 
     def kit(self, participant: str) -> Path:
         return self.folder / "consortium" / "prod_00" / participant

@@ -15,7 +15,7 @@ from tests.unit.secure_aggregation import consortium as world
 AROUND = encoding.Round(bytes(32), bytes(32), 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_what_is_opened_is_the_mean_of_who_was_there(data: st.DataObject) -> None:
     encryption = data.draw(st.sampled_from(["he", "masks", "he+masks"]))
