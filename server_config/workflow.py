@@ -23,7 +23,7 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.workspace import Workspace
 from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 
-from secure_aggregation import catching_up
+from secure_aggregation import catching_up, simulation
 from secure_aggregation.ceremony import Settings, Wire
 from secure_aggregation.errors import ProtocolError
 from secure_aggregation.identity import Authority, common_name
@@ -123,9 +123,13 @@ class EncryptedFedAvg(Controller):
         """See :class:`nvflare.apis.impl.controller.Controller`."""
         workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
         startup = Path(workspace.get_startup_kit_dir())
-        self._authority = Authority(
-            (startup / "rootCA.pem").read_bytes(), frozenset({common_name((startup / "server.crt").read_bytes())})
-        )
+        simulated = simulation.folder()
+        if simulated and not (startup / "server.crt").exists():
+            credentials, root = simulation.credentials(simulated, simulation.SERVER)
+            certificate = credentials.certificate
+        else:
+            root, certificate = (startup / "rootCA.pem").read_bytes(), (startup / "server.crt").read_bytes()
+        self._authority = Authority(root, frozenset({common_name(certificate)}))
         metrics.of_job(fl_ctx.get_job_id())
         self._journal.write_to(Path(workspace.get_run_dir(fl_ctx.get_job_id())) / ROUNDS_FILE)
 

@@ -24,9 +24,10 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from nvflare.apis.workspace import Workspace
 
-from client_plugin.config import NodeConfig
+from client_plugin.config import GovernanceConfig, NodeConfig
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import SealingStep
+from secure_aggregation import simulation
 from secure_aggregation.ceremony import Settings
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import Authority, Credentials
@@ -224,7 +225,15 @@ class AggregationSession(FLComponent):
             log.info("aggregation '%s', %d bits", self.settings.encryption.value, self.settings.bits)
 
     def _build(self, workspace: Workspace, name: str, job: str) -> Site:
-        policy = NodeConfig.load(Path(workspace.get_root_dir())).governance
+        startup = Path(workspace.get_startup_kit_dir())
+        simulated = simulation.folder()
+        if simulated and not (startup / "client.crt").exists():
+            credentials, root = simulation.credentials(simulated, name)
+            policy, servers = GovernanceConfig(), frozenset({simulation.SERVER})
+        else:
+            credentials = Credentials((startup / "client.crt").read_bytes(), (startup / "client.key").read_bytes())
+            root, servers = (startup / "rootCA.pem").read_bytes(), _server_names(startup / "fed_client.json")
+            policy = NodeConfig.load(Path(workspace.get_root_dir())).governance
         wanted = self.settings
         if wanted.encryption.value not in policy.encryption:
             raise NotSentError(f"encryption '{wanted.encryption.value}' is not one of this site's: {policy.encryption}")
@@ -233,18 +242,8 @@ class AggregationSession(FLComponent):
         if wanted.min_sites < policy.min_sites:
             raise NotSentError(f"min_sites is {wanted.min_sites}, and this site's least is {policy.min_sites}")
         self.share_metrics = frozenset(policy.share_metrics)
-        startup = Path(workspace.get_startup_kit_dir())
-        site = Site(
-            name,
-            job,
-            wanted,
-            Credentials((startup / "client.crt").read_bytes(), (startup / "client.key").read_bytes()),
-            Authority(
-                (startup / "rootCA.pem").read_bytes(),
-                _server_names(startup / "fed_client.json"),
-                frozenset((*policy.partners, name)) if policy.partners else None,
-            ),
-        )
+        partners = frozenset((*policy.partners, name)) if policy.partners else None
+        site = Site(name, job, wanted, credentials, Authority(root, servers, partners))
         if self._layout is not None:
             site.declare_layout(self._layout)
         return site

@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from tests.federation.consortium import Consortium
+from tests.federation.jobs import job
 from tests.federation.numpy_executor import SHAPES, update, weight
 
 pytestmark = pytest.mark.federation
 
 SITES = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
 WITHOUT_B = ("hospital-a", "hospital-c", "hospital-d")
-ROUNDS = 2
 
 
 @pytest.fixture(scope="module")
@@ -31,50 +31,6 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]
         yield one
     finally:
         one.stop()
-
-
-def job(
-    encryption: str = "he", executor: dict[str, Any] | None = None, server: dict[str, Any] | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Server's and client's configuration."""
-    lie = (server or {}).get("lie")
-    common = {"encryption": encryption, "bits": 24, "clip": 1.0, "max_weight": 1024, "min_sites": 2}
-    return (
-        {
-            "format_version": 2,
-            "server": {"task_request_interval": 0.2},
-            "task_data_filters": [],
-            "task_result_filters": [],
-            "components": [],
-            "workflows": [
-                {
-                    "id": "fedavg",
-                    "path": "tests.federation.lying_server.LyingFedAvg"
-                    if lie
-                    else "server_config.workflow.EncryptedFedAvg",
-                    "args": {"num_rounds": ROUNDS, **common, **(server or {})},
-                }
-            ],
-        },
-        {
-            "format_version": 2,
-            "task_data_filters": [],
-            "task_result_filters": [],
-            "components": [
-                {"id": "aggregation", "path": "client_plugin.privacy.session.AggregationSession", "args": common}
-            ],
-            "executors": [
-                {
-                    "tasks": ["fedpacs_*"],
-                    "executor": {"path": "client_plugin.privacy.ceremony.CeremonyExecutor", "args": {}},
-                },
-                {
-                    "tasks": ["train", "finish"],
-                    "executor": {"path": "tests.federation.numpy_executor.NumpyExecutor", "args": executor or {}},
-                },
-            ],
-        },
-    )
 
 
 def rounds(consortium: Consortium, job_id: str) -> dict[str, Any]:
