@@ -144,7 +144,7 @@ class GovernanceConfig(Section):
     share_metrics: tuple[str, ...] = Field(
         default=("loss",), description="Training metrics that may leave in clear; empty: none"
     )
-    min_sites: int = Field(default=2, ge=2, description="Sites that must take part before anything is sent")
+    min_sites: int = Field(default=3, ge=2, description="Sites that must take part before anything is sent")
     partners: tuple[str, ...] = Field(
         default=(), description="The only sites to add up with; empty: every site that the consortium certifies"
     )
@@ -223,18 +223,28 @@ class NodeConfig(Section):
             path = path / "local" / CONFIG_FILE
         try:
             raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ConfigError(f"no configuration at {path}: give the hospital's startup kit with --kit") from None
         except yaml.YAMLError as error:
             raise ConfigError(f"{path} is not YAML: {error}") from None
+        return cls.from_mapping(raw, kit=path.resolve().parent.parent, source=str(path))
+
+    @classmethod
+    def from_mapping(cls, raw: object, *, kit: Path, source: str) -> NodeConfig:
+        """Validate what a YAML file held; ``source`` names it in errors.
+
+        Raises
+        ------
+        ConfigError
+            Not a mapping, or a value is out of its range; each problem is named by its key.
+        """
         if not isinstance(raw, dict):
-            raise ConfigError(f"{path}: expected a mapping with the keys of NodeConfig")
-        kit = path.resolve().parent.parent
+            raise ConfigError(f"{source}: expected a mapping with the keys of NodeConfig")
         try:
             return cls(**{**raw, "kit": kit})
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"{path}: {problems}") from None
+            raise ConfigError(f"{source}: {problems}") from None
 
     def path(self, value: Path) -> Path:
         """Resolve ``value`` against the kit."""

@@ -1,0 +1,1 @@
+"""`make demo`: three hospitals train on real studies, as processes on one machine, and the server reads none of it."""

@@ -22,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.cohorts import CohortQuery, freeze
 from client_plugin.config import NodeConfig
+from client_plugin.learning.bundle import read_weights
 from client_plugin.learning.config import LearningConfig
 from client_plugin.learning.tasks import open_task
 from client_plugin.learning.tasks.base import Samples, TaskData
@@ -35,6 +36,7 @@ from client_plugin.learning.training import LocalTrainer, Weights, prepare
 from demo.result import Crop, CurvePoint, Evaluation, ModelResult, Score
 
 COHORT = CohortQuery(modality=("CT",), labels="SEG")
+BUNDLE, ROUNDS_FILE = "bundle", "rounds.jsonl"  # what the executor leaves in the folder of a job
 _CROPS_PER_SLAB = 6
 _MEASUREMENTS = 3  # of the accuracy along a curve: each of them looks at every held-out image
 
@@ -122,7 +124,7 @@ def scores(hospitals: Hospitals, outputs: torch.Tensor) -> tuple[Score, ...]:
 def compare(
     hospitals: Hospitals,
     federation: Weights | None,
-    federation_curve: tuple[CurvePoint, ...] = (),
+    curve: tuple[CurvePoint, ...] = (),
     progressed: Progressed | None = None,
     workers: int = 2,
 ) -> Evaluation:
@@ -132,6 +134,8 @@ def compare(
     ----------
     federation
         Final weights of the federation's model; None to compare only the others.
+    curve
+        Its learning curve.
     workers
         Models trained at a time, each on one core: PyTorch's operations release the interpreter.
     """
@@ -164,7 +168,7 @@ def compare(
             kind="federation",
             trained_on=sites,
             scores=scores(hospitals, outputs),
-            curve=federation_curve,
+            curve=curve,
         )
         models.insert(len(sites), model)
         examples = example_crops(hospitals, outputs)
@@ -222,38 +226,63 @@ def _png(image: NDArray[np.float32]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def federation_curve(folders: Sequence[Path]) -> tuple[CurvePoint, ...]:
+    """Mean over the hospitals of what each wrote down about its rounds, in the folder of the job at the hospital."""
+    rows: dict[int, list[dict[str, float]]] = {}
+    for folder in folders:
+        for line in (folder / ROUNDS_FILE).read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            rows.setdefault(int(row["round"]), []).append(row)
+    # A hospital judges the model that it starts a round with: that is the model after the round before.
+    accuracies = {number - 1: fmean(row["balanced_accuracy"] for row in found) for number, found in rows.items()}
+    return tuple(
+        CurvePoint(round=number, loss=fmean(row["loss"] for row in found), balanced_accuracy=accuracies.get(number))
+        for number, found in sorted(rows.items())
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare models of hospitals whose kits are on this machine; print balanced accuracies."""
+    """Compare the federation's model with those of its hospitals, whose kits are all on this machine."""
     parser = argparse.ArgumentParser(prog="python -m demo.compare", description=main.__doc__)
     parser.add_argument("kits", nargs="+", type=Path, help="NVFlare kit of each hospital")
+    parser.add_argument("--job", help="ID of the job whose model is compared (default: only the others)")
+    parser.add_argument("--rounds", type=int, help="rounds that the job ran")
     parser.add_argument("--learning", type=Path, help="JSON file with the job's learning arguments")
-    parser.add_argument("--federation", type=Path, help="safetensors file with the federation's weights")
+    parser.add_argument("--out", type=Path, help="write the evaluation here, as JSON")
     options = parser.parse_args(arguments)
     console = Console()
-    given = json.loads(options.learning.read_text(encoding="utf-8")) if options.learning else {}
-    hospitals = Hospitals.open({NodeConfig.load(kit).site: kit for kit in options.kits}, LearningConfig.from_job(given))
-    columns = (TextColumn("{task.description:24}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        tasks: dict[str, object] = {}
+    config = _config(options.learning, options.rounds)
+    kits = {NodeConfig.load(kit).site: kit for kit in options.kits}
+    folders = [NodeConfig.load(kit).models / options.job for kit in options.kits] if options.job else []
+    hospitals = Hospitals.open(kits, config)
+    with _bars(console) as progress:
+        tasks: dict[str, TaskID] = {}
 
         def progressed(name: str, done: int, of: int, loss: float) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=of, loss=loss)
-            progress.update(tasks[name], completed=done, loss=loss)  # type: ignore[arg-type]
+            progress.update(tasks[name], completed=done, loss=loss)
 
-        evaluation = compare(hospitals, _weights(options.federation), progressed=progressed)
+        federation = read_weights(folders[0] / BUNDLE) if folders else None
+        evaluation = compare(hospitals, federation, federation_curve(folders), progressed)
     for model in evaluation.models:
-        parts = "  ".join(f"{score.slab} {score.balanced_accuracy:.3f} (n={score.images})" for score in model.scores)
-        console.print(f"{model.name:24} mean {model.mean_balanced_accuracy:.3f}  {parts}", highlight=False)
+        parts = ", ".join(f"{score.slab} {score.balanced_accuracy:.3f} ({score.images})" for score in model.scores)
+        console.print(f"{model.name}: {model.mean_balanced_accuracy:.3f} = {parts}", highlight=False, soft_wrap=True)
+    if options.out:
+        options.out.write_text(evaluation.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def _weights(path: Path | None) -> Weights | None:
-    if path is None:
-        return None
-    from safetensors.numpy import load_file
+def _config(learning: Path | None, rounds: int | None) -> LearningConfig:
+    given = json.loads(learning.read_text(encoding="utf-8")) if learning else {}
+    if rounds is not None:
+        given = {**given, "training": {**given.get("training", {}), "rounds": rounds}}
+    return LearningConfig.from_job(given)
 
-    return load_file(path)
+
+def _bars(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:24}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
+    return Progress(*columns, TimeElapsedColumn(), console=console)
 
 
 if __name__ == "__main__":

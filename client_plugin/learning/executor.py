@@ -1,0 +1,174 @@
+"""FederatedTraining: the NVFlare executor that trains on a hospital's own studies when the site's policy allows it.
+
+Tasks: ``train`` (one round: apply the opened mean update, train, return the own update) and ``finish`` (apply the
+last one, evaluate, keep the model at the hospital). The weights never leave in clear: the site's filters, which run
+after this executor, seal the update or stop it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.event_type import EventType
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.signal import Signal
+from nvflare.app_common.app_constant import AppConstants
+
+from client_plugin.archive.archive import Archive
+from client_plugin.archive.cohorts import CohortQuery, CohortSnapshot, freeze
+from client_plugin.config import NodeConfig
+from client_plugin.flare import node_config
+from client_plugin.governance.policy import TrainingRequest, decide
+from client_plugin.learning.bundle import write_bundle
+from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.training import LocalTrainer, Weights
+from client_plugin.metrics import instruments as metrics
+from client_plugin.metrics.labels import JobState, Quality, RoundEnd
+from client_plugin.privacy.filters import META_METRICS, META_WEIGHT
+from client_plugin.privacy.session import AggregationSession, session_of
+from observability import logs
+
+TASK_TRAIN = "train"
+TASK_FINISH = "finish"
+ROUNDS_FILE = "rounds.jsonl"
+EVALUATION_FILE = "evaluation.json"
+BUNDLE = "bundle"
+
+
+class FederatedTraining(Executor):
+    """Trains one task on one cohort.
+
+    Parameters
+    ----------
+    learning
+        What is learned and how (`client_plugin.learning.config.LearningConfig`); its seed makes the initial
+        weights, the same at every site, so that nobody sends them.
+    cohort
+        Which studies (`client_plugin.archive.cohorts.CohortQuery`).
+    """
+
+    def __init__(self, learning: dict[str, Any], cohort: dict[str, Any]) -> None:
+        super().__init__()
+        self._learning = LearningConfig.from_job(learning)
+        self._query = CohortQuery.model_validate(cohort)
+        self._trainer: LocalTrainer | None = None
+        self._weights: Weights = {}
+        self._applied = 0
+        self._folder = Path()
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Ask the gate and prepare the data before the first task; a refusal ends the job at this site."""
+        if event_type == EventType.START_RUN:
+            try:
+                self._prepare(fl_ctx)
+            except Exception as error:  # noqa: BLE001 - whatever it is, this site must say no rather than hang
+                self.system_panic(f"this site does not take part: {error}", fl_ctx)
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Run one task. Errors become NVFlare return codes: nothing of the data is in them."""
+        if self._trainer is None:
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+        if task_name not in (TASK_TRAIN, TASK_FINISH):
+            return make_reply(ReturnCode.TASK_UNKNOWN)
+        number = int(shareable.get_header(AppConstants.CURRENT_ROUND, 0))
+        self._apply(shareable, number)
+        if task_name == TASK_FINISH:
+            return self._finish(self._trainer, fl_ctx)
+        return self._train(self._trainer, number, fl_ctx)
+
+    def _prepare(self, fl_ctx: FLContext) -> None:
+        config = node_config(fl_ctx)
+        logs.configure("job", config.site, config.root / "logs")
+        session = session_of(fl_ctx)
+        archive = Archive.open(config)
+        snapshot = freeze(archive.catalogue, self._query)
+        self._ask_the_gate(config, session, snapshot, fl_ctx)
+        self._folder = config.models / fl_ctx.get_job_id()
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._trainer = LocalTrainer.open(archive, snapshot.studies, self._learning)
+        self._weights = self._trainer.initial_weights()
+        session.declare_layout({name: value.shape for name, value in self._weights.items()})
+        metrics.cohort(patients=snapshot.patients, images=len(self._trainer.data.training))
+        self.log_info(fl_ctx, f"cohort {snapshot.digest[:12]} frozen, data ready")
+
+    def _ask_the_gate(
+        self, config: NodeConfig, session: AggregationSession, snapshot: CohortSnapshot, fl_ctx: FLContext
+    ) -> None:
+        meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
+        wanted = session.settings
+        request = TrainingRequest(
+            job=str(meta.get(JobMetaKey.JOB_NAME.value, "")),
+            patients=snapshot.patients,
+            encryption=wanted.encryption.value,
+            bits=wanted.bits,
+            min_sites=wanted.min_sites,
+        )
+        decision = decide(request, config.governance)
+        self.log_info(fl_ctx, f"policy: {decision.rule}")
+        if not decision.allowed:
+            metrics.JOBS.inc(JobState.REFUSED)
+            metrics.JOBS_REFUSED.inc(decision.rule)
+            raise PermissionError(decision.reason)
+        metrics.JOBS.inc(JobState.ACCEPTED)
+
+    def _apply(self, shareable: Shareable, number: int) -> None:
+        """Add the opened mean update of the round before, once: NVFlare may deliver a task again."""
+        has_update = any(not key.startswith("__") for key in shareable)
+        if not has_update or number <= self._applied:
+            return
+        delta: Weights = from_shareable(shareable).data
+        self._weights = {name: value + delta[name] for name, value in self._weights.items()}
+        self._applied = number
+
+    def _train(self, trainer: LocalTrainer, number: int, fl_ctx: FLContext) -> Shareable:
+        started = time.monotonic()
+        metrics.ROUND.set(number + 1)
+        evaluation = trainer.evaluate(self._weights)
+        result = trainer.train_round(self._weights, number)
+        delta = {name: result.weights[name] - value for name, value in self._weights.items()}
+        said = {"loss": result.loss, "balanced_accuracy": evaluation.balanced_accuracy}
+        seconds = time.monotonic() - started
+        self._measure(said, seconds)
+        self._record({"round": number + 1, **said, "seconds": seconds, "images": result.images})
+        self.log_info(fl_ctx, f"round {number + 1}: loss {result.loss:.4f}")
+        update = DXO(DataKind.WEIGHT_DIFF, data=delta)
+        update.set_meta_prop(META_WEIGHT, float(result.images))
+        update.set_meta_prop(META_METRICS, said)
+        return update.to_shareable()
+
+    def _finish(self, trainer: LocalTrainer, fl_ctx: FLContext) -> Shareable:
+        evaluation = trainer.evaluate(self._weights)
+        write_bundle(self._folder / BUNDLE, trainer, self._weights, evaluation)
+        metrics.VALIDATION.set(Quality.BALANCED_ACCURACY, evaluation.balanced_accuracy)
+        # Every hospital ends with the same model; this line is how people can compare.
+        self.log_info(fl_ctx, f"final model {digest(self._weights)[:16]} kept at this site")
+        return DXO(DataKind.METRICS, data={"balanced_accuracy": evaluation.balanced_accuracy}).to_shareable()
+
+    def _measure(self, said: dict[str, float], seconds: float) -> None:
+        metrics.ROUNDS.inc(RoundEnd.CONTRIBUTED)
+        metrics.ROUND_SECONDS.observe(seconds)
+        metrics.LAST_CONTRIBUTION.set_to_current_time()
+        metrics.TRAINING_LOSS.set(said["loss"])
+        metrics.VALIDATION.set(Quality.BALANCED_ACCURACY, said["balanced_accuracy"])
+
+    def _record(self, row: dict[str, float]) -> None:
+        """One line a round, at the hospital only: more than what the policy lets out."""
+        with (self._folder / ROUNDS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def digest(weights: Weights) -> str:
+    """SHA-256 of a model's values in the order of their names."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        found.update(name.encode() + b"\0" + weights[name].astype("<f4").tobytes())
+    return found.hexdigest()
