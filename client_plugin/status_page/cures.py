@@ -12,6 +12,7 @@ _BY_REASON: dict[StrEnum, str] = {
     Reason.UNKNOWN_SOP_CLASS: "Its kind of object is not supported: stop the PACS from routing it here, or ask for it.",
     Reason.UNSUPPORTED_CONTENT: "It holds content that cannot be de-identified: stop the PACS from routing it here.",
     Reason.MISSING_UID: "The modality writes incomplete objects: report it to its vendor.",
+    Reason.PIXELS_NOT_DECODABLE: "Its pixels may show text and cannot be decoded: send them in another transfer syntax.",
     Reason.BURNED_IN_TEXT: "Text in the pixels may name the patient: have the modality export without it.",
     Reason.RECOGNIZABLE_FACE: "A face could be reconstructed: have it defaced at the source, or leave it out.",
     Reason.UNREADABLE: "Its bytes are no DICOM that can be read: check the PACS' export, send it again.",

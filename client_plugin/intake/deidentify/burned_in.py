@@ -50,7 +50,7 @@ def clean(dataset: Dataset, regions: list[Box], *, everything: bool) -> list[Box
     try:
         pixels = decode(dataset)
     except (RuntimeError, ValueError, AttributeError, KeyError, TypeError, NotImplementedError, EOFError):
-        raise Quarantine(Reason.BURNED_IN_TEXT) from None
+        raise Quarantine(Reason.PIXELS_NOT_DECODABLE) from None
     find = text_detector.find if everything else readable
     outside = _outside(pixels.shape[1:3], regions)
     boxes = sorted({b for frame in shown(dataset, pixels) for b in find(frame)}, key=lambda b: (b.top, b.left))

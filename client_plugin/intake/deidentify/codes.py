@@ -71,6 +71,7 @@ class Reason(enum.StrEnum):
     UNSUPPORTED_CONTENT = "unsupported-content"
     MISSING_UID = "missing-uid"
     BURNED_IN_TEXT = "burned-in-text"
+    PIXELS_NOT_DECODABLE = "pixels-not-decodable"
     RECOGNIZABLE_FACE = "recognizable-face"
     UNREADABLE = "unreadable"
 

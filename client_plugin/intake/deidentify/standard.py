@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from pydicom.datadict import dictionary_VR
+from pydicom.sr.codedict import codes
 
 
 class Confidentiality(NamedTuple):
@@ -55,6 +56,16 @@ def safe_private() -> dict[tuple[int, str, int], str]:
 def words(*tables: str) -> frozenset[str]:
     """The words of some of the tables "concept_words", "protocol_words" and "device_words"."""
     return frozenset(word for table in tables for word in _load(table)["content"])
+
+
+@cache
+def code_meanings() -> frozenset[str]:
+    """The meanings of the coded concepts that pydicom ships, in lower case."""
+    meanings: set[str] = set()
+    for scheme in codes.schemes():
+        collection = getattr(codes, scheme)
+        meanings.update(getattr(collection, keyword).meaning.lower() for keyword in collection.dir())
+    return frozenset(meanings)
 
 
 @cache

@@ -24,7 +24,7 @@ from client_plugin.intake.deidentify.keyed import Keyed
 from client_plugin.intake.deidentify.patient import DATES, NAMES, NUMBERS, Patient
 from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step, required
 
-_CODE_VALUE = 0x00080100
+_CODE_VALUE, _CODE_MEANING = 0x00080100, 0x00080104
 _DONE = {Op.REMOVE: Done.REMOVED, Op.EMPTY: Done.EMPTIED, Op.DUMMY: Done.REPLACED}
 _NAMING = NAMES | NUMBERS | DATES
 _TEXT_VRS = frozenset(
@@ -239,6 +239,8 @@ class Walk:
         if op is Op.CODE:
             return value if descriptors.is_harmless_code(decoded, self.known) else None
         if op is Op.CODE_VALUE and descriptors.is_code_value(decoded.strip(), self.known):
+            return value
+        if text.raw.tag == _CODE_MEANING and decoded.strip().lower() in standard.code_meanings():
             return value
         technical = op in (Op.LABEL, Op.CODE_VALUE)
         cleaned = "\\".join(

@@ -99,8 +99,9 @@ def test_without_the_detector_too(deidentifier: Deidentifier, ct: Dataset, monke
 def test_pixels_that_cannot_be_decoded_are_quarantined(deidentifier: Deidentifier, ct: Dataset) -> None:
     ds = instance(ct, picture())
     ds.Rows = 9999
-    with pytest.raises(Quarantine):
+    with pytest.raises(Quarantine) as caught:
         deidentifier.apply(ds)
+    assert caught.value.reason is Reason.PIXELS_NOT_DECODABLE
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,17 @@ def test_a_segmentation_still_refers_to_its_images(deidentifier: Deidentifier, c
 def test_heads(ct: Dataset, part: str, description: str, face: bool) -> None:
     ct.BodyPartExamined, ct.StudyDescription, ct.SeriesDescription = part, description, ""
     assert may_show_face(ct) is face
+
+
+@pytest.mark.parametrize(
+    ("meaning", "kept"),
+    [
+        ("Hounsfield unit", "Hounsfield unit"),  # a concept of PS3.16, though a surname is in it
+        ("Right kidney", "Right kidney"),
+        ("Erika's kidney", "kidney"),
+        ("Zwiebelfisch", "REMOVED"),
+    ],
+)
+def test_code_meanings(deidentifier: Deidentifier, ct: Dataset, meaning: str, kept: str) -> None:
+    ct.AnatomicRegionSequence = [item(CodeValue="64033007", CodingSchemeDesignator="SCT", CodeMeaning=meaning)]
+    assert deidentifier.apply(read(written(ct))).dataset.AnatomicRegionSequence[0].CodeMeaning == kept
