@@ -16,7 +16,7 @@ _warp = AffineTransform(normalized=True, align_corners=False, padding_mode="zero
 
 
 def random_affine(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Affine matrices (count, 2, 3) in normalised coordinates: rotation, scale along both axes, shift."""
+    """Affine matrices (count, 2, 3) in normalised coordinates (row, column): rotation, scale along both, shift."""
 
     def uniform(*shape: int) -> torch.Tensor:
         return (torch.rand(*shape, generator=generator) * 2 - 1) * strength

@@ -14,7 +14,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_BOTTLENECK = 4  # MONAI's bn_size
 
 
 class NetworkArgumentsError(ValueError):
@@ -39,16 +41,31 @@ class DenseNet(Arguments):
 
     path = "monai.networks.nets.densenet.DenseNet"
 
-    init_features: int = Field(default=16, ge=4, le=128, multiple_of=4)
-    growth_rate: int = Field(default=8, ge=4, le=64, multiple_of=4)
+    init_features: int = Field(default=16, ge=4, le=128)
+    growth_rate: int = Field(default=8, ge=4, le=64)
     block_config: tuple[int, ...] = Field(default=(2, 2, 2), min_length=1, max_length=5)
-    groups: int = Field(default=4, ge=1, le=4)
+    groups: int = Field(default=4, ge=1, le=32)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> DenseNet:
+        """Every normalised number of channels must be a multiple of the groups; transitions halve it."""
+        features, bottleneck = self.init_features, _BOTTLENECK * self.growth_rate
+        normalised = [features, bottleneck]
+        for block, layers in enumerate(self.block_config):
+            normalised += [features + layer * self.growth_rate for layer in range(layers + 1)]
+            features = normalised[-1]
+            if block < len(self.block_config) - 1:
+                features //= 2
+        if odd := [channels for channels in normalised if channels % self.groups]:
+            raise ValueError(f"{odd[0]} channels cannot be normalised in {self.groups} groups")
+        return self
 
     def keywords(self) -> dict[str, Any]:
         return {
             "init_features": self.init_features,
             "growth_rate": self.growth_rate,
+            "bn_size": _BOTTLENECK,
             "block_config": list(self.block_config),
             "norm": ["group", {"num_groups": self.groups}],
             "dropout_prob": self.dropout,
@@ -81,7 +98,7 @@ def define(
     try:
         checked = NETWORKS[name](**arguments)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors())
         raise NetworkArgumentsError(f"network {name}: {problems}") from None
     shape = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
     return Definition(checked.path, shape | checked.keywords())
