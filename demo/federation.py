@@ -22,8 +22,9 @@ from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from client_plugin.config import NodeConfig
 from client_plugin.node import read_state
 from demo import processes
-from demo.workspace import DemoError, Workspace, free_ports
+from demo.workspace import DemoError, Workspace
 from provisioning.provision import provision
+from server_config.monitoring.stack import free_ports
 
 SERVER = "fedpacs-server"
 ADMIN = "lead@consortium.example"

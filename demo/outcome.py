@@ -43,6 +43,8 @@ class Outcome:
     ----------
     arguments
         What the job was submitted with.
+    monitoring
+        Where Prometheus and Alertmanager are, if they were started.
     """
 
     federation: Federation
@@ -50,6 +52,7 @@ class Outcome:
     job_id: str
     progress: rounds.Progress
     evaluation: Evaluation
+    monitoring: tuple[Address, ...] = ()
 
     def publish(self, phases: tuple[Phase, ...], peak_memory_bytes: int) -> DemoResult:
         """Keep the model, write ``result.json`` and ``report.html`` into the run's folder and the newest into
@@ -84,6 +87,7 @@ class Outcome:
             rounds=self.progress.rounds,
             server=self.server_view(weights),
             metrics=(
+                *self.monitoring,
                 Address(name="server", url=f"http://127.0.0.1:{federation.metrics_port}/metrics"),
                 *(Address(name=h.site, url=f"http://127.0.0.1:{h.metrics_port}/metrics") for h in federation.hospitals),
             ),

@@ -24,12 +24,13 @@ from demo import data, processes, rounds, studies
 from demo.federation import SERVER, Federation, hospitals, job_ended
 from demo.live import Board
 from demo.outcome import Outcome
-from demo.result import DemoResult, Evaluation
+from demo.result import Address, DemoResult, Evaluation
 from demo.stop import is_running
 from demo.summary import summary
 from demo.workspace import DemoError, Workspace
 from jobs.folder import Federation as FederationArguments
 from jobs.organ_classification import job
+from server_config.monitoring.stack import MonitoringError, Target, start_monitoring
 
 ARCHIVE_SECONDS = 180.0
 MAX_IMAGES = 2048  # of one site: more than the largest has
@@ -137,6 +138,7 @@ class _Run:
         self.board = board
         self.watch = watch
         self._shown = 0
+        self._monitoring: tuple[Address, ...] = ()
         self._expected: dict[str, int] = {}
         self._catalogues: dict[str, Catalogue] = {}
 
@@ -151,6 +153,9 @@ class _Run:
             self.federation.provision(self.options.policy)
         with board.phase("start server and hospitals"):
             self._start()
+        if self.options.monitor:
+            with board.phase("start Prometheus and Alertmanager"):
+                self._monitor()
         with board.phase("PACS send, nodes de-identify and archive"):
             self._send()
             self._wait_for_archives()
@@ -158,7 +163,7 @@ class _Run:
             job_id, progress = self._train()
         with board.phase("alone and pooled, to compare"):
             evaluation = self._compare(job_id)
-        outcome = Outcome(self.federation, self.arguments, job_id, progress, evaluation)
+        outcome = Outcome(self.federation, self.arguments, job_id, progress, evaluation, self._monitoring)
         with board.phase("search the server, write the report"):
             return outcome.publish(board.phases, self.watch.peak_bytes)
 
@@ -193,6 +198,21 @@ class _Run:
         self._catalogues = {site: Catalogue.open(self._config(site).catalogue_url) for site in sites}
         for hospital in self.federation.hospitals:
             self.board.hospital(hospital.site, status=f"{hospital.ae_title} on port {hospital.dicom_port}")
+
+    def _monitor(self) -> None:
+        """Prometheus and Alertmanager as a hospital would run them, with our rules, alerts and the run's targets."""
+        targets = [Target(f"127.0.0.1:{h.metrics_port}", h.site) for h in self.federation.hospitals]
+        targets.append(Target(f"127.0.0.1:{self.federation.metrics_port}"))
+        try:
+            started = start_monitoring(
+                self.workspace.run / "monitoring", targets, environment=self.federation.environment
+            )
+        except MonitoringError as error:
+            raise DemoError(str(error)) from None
+        self._monitoring = (
+            Address(name="Prometheus", url=started.prometheus),
+            Address(name="Alertmanager", url=started.alertmanager),
+        )
 
     def _send(self) -> None:
         """One sender process a hospital, all at once, as three PACS would."""

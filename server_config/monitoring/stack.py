@@ -81,6 +81,7 @@ def start_monitoring(
     interval: str = "5s",
     webhook: str | None = None,
     rules: Sequence[Path] = RULES,
+    environment: Mapping[str, str] | None = None,
 ) -> Monitoring:
     """Start both on free ports of the loopback interface and wait until they answer.
 
@@ -96,6 +97,8 @@ def start_monitoring(
         URL that gets the alerts; without it they are shown on Alertmanager's page only.
     rules
         Rule files; ours by default.
+    environment
+        Of both processes; this process's own by default.
 
     Raises
     ------
@@ -130,7 +133,9 @@ def start_monitoring(
         for name, command in commands.items():
             log = workspace / f"{name}.log"
             with log.open("wb") as output:
-                process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+                process = subprocess.Popen(
+                    command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
             running.processes.append(process)
             _await(name, f"http://{addresses[name]}/-/ready", process, log)
     except BaseException:

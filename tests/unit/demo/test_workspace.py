@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from demo import workspace
-from demo.workspace import DemoError, Workspace, free_ports
+from demo.workspace import DemoError, Workspace
 
 
 def nobody(_: str) -> bool:
@@ -37,7 +37,3 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DemoError, match="cannot write"):
         Workspace.create(tmp_path / "file", running=nobody)
-
-
-def test_ports_differ() -> None:
-    assert len(set(free_ports(20))) == 20
