@@ -16,7 +16,7 @@ from enum import Enum
 
 from cryptography import x509
 
-from client_plugin.config import DicomPeer, NodeConfig
+from client_plugin.config import ConfigError, DicomPeer, NodeConfig
 from client_plugin.node import read_state
 
 SOON = timedelta(days=30)
@@ -199,29 +199,22 @@ def check_peers(config: NodeConfig) -> Iterable[Check]:
 
 
 def _echo(config: NodeConfig, peer: DicomPeer) -> Check:
-    from pynetdicom import AE
-    from pynetdicom.sop_class import Verification
+    from client_plugin.dicom.echo import Echo, echo
 
     name = f"PACS {peer.ae_title}"
-    entity = AE(ae_title=config.dicom.ae_title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = CONNECT_SECONDS
-    entity.add_requested_context(Verification)
-    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title)
-    if not association.is_established:
-        reason = "rejected us" if association.is_rejected else "does not answer"
-        return Check(
-            name,
-            Outcome.PROBLEM,
-            f"{peer.host}:{peer.port} {reason}",
-            f"have the PACS administrator allow AE title {config.dicom.ae_title}, and check host, port and firewall",
-        )
+    allow = f"have the PACS administrator allow AE title {config.dicom.ae_title}, and check host, port and firewall"
     try:
-        status = association.send_c_echo()
-    finally:
-        association.release()
-    if status and status.Status == 0x0000:
-        return Check(name, Outcome.OK, f"answers C-ECHO at {peer.host}:{peer.port}")
-    return Check(name, Outcome.PROBLEM, "accepted the association, not the C-ECHO", "ask the PACS administrator why")
+        answer = echo(config, peer, timeout=CONNECT_SECONDS)
+    except ConfigError as error:
+        return Check(name, Outcome.PROBLEM, "cannot be called", str(error))
+    return {
+        Echo.ANSWERED: Check(name, Outcome.OK, f"answers C-ECHO at {peer.host}:{peer.port}"),
+        Echo.FAILED: Check(
+            name, Outcome.PROBLEM, "accepted the association, not the C-ECHO", "ask the PACS administrator why"
+        ),
+        Echo.REJECTED: Check(name, Outcome.PROBLEM, f"{peer.host}:{peer.port} rejects us", allow),
+        Echo.UNREACHABLE: Check(name, Outcome.PROBLEM, f"{peer.host}:{peer.port} does not answer", allow),
+    }[answer]
 
 
 def check_server(config: NodeConfig) -> Iterable[Check]:

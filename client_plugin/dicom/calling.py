@@ -49,6 +49,7 @@ def association(
     *,
     negotiation: Sequence[Any] = (),
     handlers: Sequence[Any] = (),
+    timeout: float | None = None,
 ) -> Iterator[Association]:
     """An established association with ``peer``, released at the end (aborted if the block raises).
 
@@ -60,6 +61,8 @@ def association(
         Extended negotiation items, for example role selection.
     handlers
         pynetdicom's event handlers.
+    timeout
+        Seconds for connection, association and each answer, instead of the configured ones.
 
     Raises
     ------
@@ -74,10 +77,10 @@ def association(
     entity = AE(config.dicom.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION
-    entity.connection_timeout = CONNECT_TIMEOUT
-    entity.acse_timeout = config.dicom.acse_timeout
-    entity.dimse_timeout = config.dicom.dimse_timeout
-    entity.network_timeout = config.dicom.network_timeout
+    entity.connection_timeout = timeout or CONNECT_TIMEOUT
+    entity.acse_timeout = timeout or config.dicom.acse_timeout
+    entity.dimse_timeout = timeout or config.dicom.dimse_timeout
+    entity.network_timeout = timeout or config.dicom.network_timeout
     established = entity.associate(
         peer.host,
         peer.port,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from enum import StrEnum
 
-from pynetdicom import AE
+from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
-from client_plugin.config import DicomConfig, DicomPeer, NodeConfig
+from client_plugin.config import DicomPeer, NodeConfig
+from client_plugin.dicom.calling import CallFailed, CallFailure, association
 from client_plugin.metrics import instruments as metrics
 from observability import logs
 
@@ -32,13 +32,11 @@ class Echo(StrEnum):
     """No connection, no answer in time, or no agreement on TLS."""
 
 
-def echo(dicom: DicomConfig, peer: DicomPeer, timeout: float = TIMEOUT) -> Echo:
+def echo(config: NodeConfig, peer: DicomPeer, timeout: float = TIMEOUT) -> Echo:
     """Ask ``peer`` once.
 
     Parameters
     ----------
-    dicom
-        Our AE title, and our TLS files for a peer with ``tls``.
     peer
         With ``host`` and ``port``.
     timeout
@@ -46,32 +44,16 @@ def echo(dicom: DicomConfig, peer: DicomPeer, timeout: float = TIMEOUT) -> Echo:
 
     Raises
     ------
-    ValueError
+    ConfigError
         The peer has no host and port, or wants TLS and ``dicom.tls`` is not configured.
     """
-    if peer.host is None or peer.port is None:
-        raise ValueError(f"{peer.ae_title} cannot be called: give host and port in dicom.peers")
-    entity = AE(ae_title=dicom.ae_title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout
-    entity.add_requested_context(Verification)
-    tls = (_client_context(dicom), peer.host) if peer.tls else None
-    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls)
-    if not association.is_established:
-        return Echo.REJECTED if association.is_rejected else Echo.UNREACHABLE
     try:
-        status = association.send_c_echo()
-    finally:
-        association.release()
+        with association(config, peer, [build_context(Verification)], timeout=timeout) as established:
+            status = established.send_c_echo()
+    except CallFailed as error:
+        unreachable = error.failure is CallFailure.UNREACHABLE
+        return Echo.UNREACHABLE if unreachable else Echo.REJECTED
     return Echo.ANSWERED if status and status.Status == SUCCESS else Echo.FAILED
-
-
-def _client_context(dicom: DicomConfig) -> ssl.SSLContext:
-    if dicom.tls is None:
-        raise ValueError("a peer wants TLS: give dicom.tls (certificate, private_key, ca_certificates)")
-    context = ssl.create_default_context(cafile=str(dicom.tls.ca_certificates))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(dicom.tls.certificate, dicom.tls.private_key)
-    return context
 
 
 class PeerWatch:
@@ -84,7 +66,7 @@ class PeerWatch:
     """
 
     def __init__(self, config: NodeConfig) -> None:
-        self._dicom = config.dicom
+        self._config = config
         self._interval = config.metrics.echo_seconds
         self._peers = [peer for peer in config.dicom.peers if peer.host is not None and peer.port is not None]
         self._last: dict[str, Echo] = {}
@@ -104,7 +86,7 @@ class PeerWatch:
         """Ask each peer once; a change is an event in the log."""
         for peer in self._peers:
             try:
-                outcome = echo(self._dicom, peer)
+                outcome = echo(self._config, peer)
             except (OSError, ValueError, RuntimeError):
                 log.exception("a peer could not be called", extra=logs.fields(peer=peer.ae_title))
                 outcome = Echo.UNREACHABLE

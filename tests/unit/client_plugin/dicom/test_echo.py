@@ -13,7 +13,8 @@ from client_plugin.config import DicomConfig, DicomPeer, MetricsConfig, NodeConf
 from client_plugin.dicom.echo import Echo, PeerWatch, echo
 from observability.instruments import registry
 
-DICOM = DicomConfig(ae_title="FEDPACS")
+CONFIG = NodeConfig(site="a", dicom=DicomConfig(ae_title="FEDPACS"))
+STRANGER = NodeConfig(site="a", dicom=DicomConfig(ae_title="STRANGER"))
 
 
 @pytest.fixture
@@ -34,24 +35,24 @@ def peer(status: dict[str, int]) -> Iterator[DicomPeer]:
 
 
 def test_answers(peer: DicomPeer, status: dict[str, int]) -> None:
-    assert echo(DICOM, peer) is Echo.ANSWERED
+    assert echo(CONFIG, peer) is Echo.ANSWERED
     status["code"] = 0x0122
-    assert echo(DICOM, peer) is Echo.FAILED
-    assert echo(DicomConfig(ae_title="STRANGER"), peer) is Echo.REJECTED
+    assert echo(CONFIG, peer) is Echo.FAILED
+    assert echo(STRANGER, peer) is Echo.REJECTED
 
 
 def test_nobody_there_and_nobody_answering(peer: DicomPeer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert echo(DICOM, peer.model_copy(update={"port": port}), timeout=0.5) is Echo.UNREACHABLE
-    assert echo(DICOM, peer.model_copy(update={"port": port}), timeout=0.5) is Echo.UNREACHABLE
+        assert echo(CONFIG, peer.model_copy(update={"port": port}), timeout=0.5) is Echo.UNREACHABLE
+    assert echo(CONFIG, peer.model_copy(update={"port": port}), timeout=0.5) is Echo.UNREACHABLE
 
 
 def test_what_is_not_configured_names_the_cure(peer: DicomPeer) -> None:
     with pytest.raises(ValueError, match=r"give host and port in dicom\.peers"):
-        echo(DICOM, peer.model_copy(update={"host": None}))
-    with pytest.raises(ValueError, match=r"give dicom\.tls"):
-        echo(DICOM, peer.model_copy(update={"tls": True}))
+        echo(CONFIG, peer.model_copy(update={"host": None}))
+    with pytest.raises(ValueError, match=r"dicom\.tls names no certificate"):
+        echo(CONFIG, peer.model_copy(update={"tls": True}))
 
 
 def test_the_watch_shows_what_it_saw(peer: DicomPeer, status: dict[str, int]) -> None:
