@@ -7,11 +7,13 @@ relative to the kit. Unknown keys are errors, so that a typing mistake never swi
 from __future__ import annotations
 
 import ipaddress
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 CONFIG_FILE = "fedpacs.yaml"
 
@@ -91,6 +93,55 @@ class IntakeConfig(Section):
         ge=1 << 30,
         description="Memory of a worker; an instance that needs more is quarantined",
     )
+
+
+class Window(Section):
+    """A part of the day; one that ends before it starts reaches into the next day."""
+
+    start: time
+    end: time
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        start, dash, end = value.partition("-")
+        if not dash:
+            raise ValueError("a window is written HH:MM-HH:MM, for example 22:00-06:00")
+        return {"start": start.strip(), "end": end.strip()}
+
+
+class PullConfig(Section):
+    """How studies are pulled from a PACS (``fedpacs pull``)."""
+
+    source: AETitle | None = Field(default=None, description="Peer to pull from; default: the only one with a host")
+    method: Literal["c-move", "c-get", "dicomweb"] = Field(
+        default="c-move", description="c-move needs our AE title and port in the PACS's configuration"
+    )
+    dicomweb_url: str | None = Field(default=None, description="For dicomweb: root of QIDO-RS and WADO-RS")
+    dicomweb_token_file: Path | None = Field(default=None, description="For dicomweb: file with a bearer token")
+    concurrency: int = Field(default=2, ge=1, le=16, description="Studies pulled at a time")
+    windows: tuple[Window, ...] = Field(default=(), description="Only then, e.g. 22:00-06:00; empty: always")
+    time_zone: str | None = Field(default=None, description="Of the windows, e.g. Europe/Berlin; default: ours")
+    studies_per_hour: float | None = Field(default=None, gt=0, description="Studies begun per hour at most")
+    max_tries: int = Field(default=8, ge=1, description="Then a study is given up, with the reason of the last try")
+    retry_seconds: Seconds = Field(default=30.0, description="Before the second try; doubled for each further one")
+    retry_max_seconds: Seconds = Field(default=3600.0, description="Longest time between two tries")
+    stall_seconds: Seconds = Field(default=600.0, description="Without a sign of life for so long a try is broken off")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None and value not in available_timezones():
+            raise ValueError("no time zone of this name, e.g. Europe/Berlin")
+        return value
+
+    @model_validator(mode="after")
+    def _web_needs_url(self) -> PullConfig:
+        if self.method == "dicomweb" and not self.dicomweb_url:
+            raise ValueError("method dicomweb needs dicomweb_url")
+        return self
 
 
 class DeidentificationConfig(Section):
@@ -197,6 +248,7 @@ class NodeConfig(Section):
     storage: Path = Field(default=Path("node"), description="Folder for spool, archive, catalogue and models")
     dicom: DicomConfig = DicomConfig()
     intake: IntakeConfig = IntakeConfig()
+    pull: PullConfig = PullConfig()
     deidentification: DeidentificationConfig = DeidentificationConfig()
     archive: ArchiveConfig = ArchiveConfig()
     governance: GovernanceConfig = GovernanceConfig()

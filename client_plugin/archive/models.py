@@ -275,5 +275,3 @@ class Pull(Base):
     next_try_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    worker: Mapped[str | None] = mapped_column(String(128))
-    seen_at: Mapped[datetime | None]

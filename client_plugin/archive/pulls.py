@@ -1,16 +1,16 @@
 """The job table of the puller: which studies are to be had from a PACS, and how that goes.
 
-The table outlives the process that works on it. What a crash left running is taken up again.
+The table outlives the process that works on it: one at a time does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select, update
 
 from client_plugin.archive.database import Database
 from client_plugin.archive.models import Pull, PullState
@@ -101,18 +101,25 @@ class Pulls(Database):
                         setattr(row, name, value)
         return Enqueued(**became)
 
-    def claim_pull(self, worker: str, now: datetime, *, lost_after: timedelta) -> PullRow | None:
-        """The next study to pull, if one is due; those whose worker was not seen for ``lost_after`` come back."""
-        lost = (Pull.state == PullState.RUNNING) & (Pull.seen_at < now - lost_after)
-        due = select(Pull).where(or_((Pull.state == PullState.WAITING) & (Pull.next_try_at <= now), lost))
+    def resume_pulls(self) -> int:
+        """Put back what a puller that died left running, its try uncounted; returns how many.
+
+        Call it once, when the puller starts.
+        """
+        left = update(Pull).where(Pull.state == PullState.RUNNING)
         with self.writing() as session:
-            row = session.scalars(
-                due.order_by(Pull.next_try_at, Pull.id).limit(1).with_for_update(skip_locked=True)
-            ).one_or_none()
+            back = left.values(state=PullState.WAITING, tries=Pull.tries - 1).returning(Pull.id)
+            return len(session.scalars(back, execution_options={"synchronize_session": False}).all())
+
+    def claim_pull(self, now: datetime) -> PullRow | None:
+        """The next study to pull, if one is due."""
+        due = select(Pull).where(Pull.state == PullState.WAITING, Pull.next_try_at <= now)
+        first = due.order_by(Pull.next_try_at, Pull.id).limit(1).with_for_update(skip_locked=True)
+        with self.writing() as session:
+            row = session.scalars(first).one_or_none()
             if row is None:
                 return None
-            row.state, row.worker, row.seen_at = PullState.RUNNING, worker, now
-            row.started_at, row.tries = now, row.tries + 1
+            row.state, row.started_at, row.tries = PullState.RUNNING, now, row.tries + 1
             if row.target is None:
                 raise RuntimeError("a pull that is not final has lost its target")
             return PullRow(
@@ -125,12 +132,10 @@ class Pulls(Database):
                 expected=row.expected,
             )
 
-    def pull_seen(self, row: PullRow, here: int, expected: int | None, now: datetime) -> None:
-        """The worker lives; so many instances of the study are here."""
+    def pull_progress(self, row: PullRow, here: int, expected: int) -> None:
+        """So many instances of the study are here, of so many."""
         with self.writing() as session:
-            session.execute(
-                update(Pull).where(Pull.id == row.id).values(here=here, expected=expected or Pull.expected, seen_at=now)
-            )
+            session.execute(update(Pull).where(Pull.id == row.id).values(here=here, expected=expected))
 
     def pull_done(self, row: PullRow, here: int, now: datetime) -> None:
         """Everything is here. What the source calls the study is no longer needed, and deleted."""
@@ -147,8 +152,7 @@ class Pulls(Database):
 
     def _end(self, row: PullRow, **values: object) -> None:
         with self.writing() as session:
-            ended = {**values, "worker": None, "seen_at": None}
-            session.execute(update(Pull).where(Pull.id == row.id).values(**ended))
+            session.execute(update(Pull).where(Pull.id == row.id).values(**values))
 
     def pulls(self, job: str | None = None) -> list[PullSummary]:
         """All pulls, or those of a job, in the order they were found."""

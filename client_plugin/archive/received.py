@@ -19,6 +19,7 @@ from client_plugin.archive.models import Instance, Quarantine, Received, Receive
 
 LEASE = timedelta(minutes=10)  # a claim older than this belongs to a worker that is gone
 MAX_TRIES = 3
+_MANY = 10_000  # values in one question to the database, which allows a few ten thousand
 _REASON = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")  # a name, never a sentence with somebody's data in it
 
 
@@ -119,8 +120,12 @@ class ReceivedRows(Database):
 
     def received_digests(self, uid_digests: Iterable[str]) -> set[str]:
         """Those of ``uid_digests`` that are here for good: in the archive, the queue or a releasable quarantine."""
+        wanted, known = [*uid_digests], set[str]()
         with self.reading() as session:
-            return set(session.scalars(select(Received.uid_digest).where(Received.uid_digest.in_([*uid_digests]))))
+            for at in range(0, len(wanted), _MANY):
+                some = Received.uid_digest.in_(wanted[at : at + _MANY])
+                known.update(session.scalars(select(Received.uid_digest).where(some)))
+        return known
 
     def claim(
         self, worker: str, limit: int, *, lease: timedelta = LEASE, max_tries: int = MAX_TRIES
@@ -239,11 +244,14 @@ class ReceivedRows(Database):
 
     def spool_names_in_use(self, spool_names: Iterable[str]) -> set[str]:
         """Those of ``spool_names`` that wait for a worker or are in quarantine; other files of the spool can go."""
-        names = [*spool_names]
-        queued = select(Received.spool_name).where(Received.spool_name.in_(names), Received.state != ReceivedState.DONE)
+        names, used = [*spool_names], set[str]()
         with self.reading() as session:
-            aside = select(Quarantine.spool_name).where(Quarantine.spool_name.in_(names))
-            return {*session.scalars(queued), *session.scalars(aside)}
+            for at in range(0, len(names), _MANY):
+                some = names[at : at + _MANY]
+                queued = Received.spool_name.in_(some) & (Received.state != ReceivedState.DONE)
+                used.update(session.scalars(select(Received.spool_name).where(queued)))
+                used.update(session.scalars(select(Quarantine.spool_name).where(Quarantine.spool_name.in_(some))))
+        return used
 
     def backlog(self) -> tuple[int, datetime | None]:
         """How many instances wait in the spool, and since when the oldest does."""

@@ -31,8 +31,6 @@ def upgrade() -> None:
         sa.Column("next_try_at", TIME, nullable=False),
         sa.Column("started_at", TIME, nullable=True),
         sa.Column("finished_at", TIME, nullable=True),
-        sa.Column("worker", sa.String(128), nullable=True),
-        sa.Column("seen_at", TIME, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_pulls"),
         sa.UniqueConstraint("study_digest", name="uq_pulls_study_digest"),
     )

@@ -11,8 +11,6 @@ from client_plugin.archive.pulls import Enqueued, NewPull, PullRow
 from .conftest import MINUTE, START
 from .samples import catalogued, ct
 
-LOST = 2 * MINUTE
-
 
 class Reason(StrEnum):
     STALLED = "stalled"
@@ -29,7 +27,7 @@ def new(number: int, expected: int | None = 10) -> NewPull:
 
 
 def claim(catalogue: Catalogue, at: int = 0) -> PullRow:
-    row = catalogue.claim_pull("puller", START + at * MINUTE, lost_after=LOST)
+    row = catalogue.claim_pull(START + at * MINUTE)
     assert row is not None
     return row
 
@@ -41,7 +39,7 @@ def states(catalogue: Catalogue) -> list[str]:
 def test_studies_are_pulled_in_the_order_they_were_found(catalogue: Catalogue) -> None:
     assert catalogue.enqueue_pulls("j1", [new(2), new(1)], START) == Enqueued(new=2, again=0, waiting=0, done=0)
     assert [claim(catalogue).study_uid, claim(catalogue).study_uid] == ["2.25.2", "2.25.1"]
-    assert catalogue.claim_pull("puller", START, lost_after=LOST) is None
+    assert catalogue.claim_pull(START) is None
 
 
 def test_a_study_is_not_put_there_twice(catalogue: Catalogue) -> None:
@@ -65,7 +63,7 @@ def test_a_source_that_does_not_count_pulls_a_study_once(catalogue: Catalogue) -
 def test_another_try_waits_for_its_time(catalogue: Catalogue) -> None:
     catalogue.enqueue_pulls("j", [new(1)], START)
     catalogue.pull_again(claim(catalogue), Reason.STALLED, START + 5 * MINUTE)
-    assert catalogue.claim_pull("puller", START + 4 * MINUTE, lost_after=LOST) is None
+    assert catalogue.claim_pull(START + 4 * MINUTE) is None
     assert catalogue.next_pull_at() == START + 5 * MINUTE
     (waiting,) = catalogue.pulls()
     assert (waiting.state, waiting.reason) == (PullState.WAITING, "stalled")
@@ -80,10 +78,10 @@ def test_a_try_that_was_cut_short_from_outside_does_not_count(catalogue: Catalog
 
 def test_what_a_dead_puller_left_is_taken_up_again(catalogue: Catalogue) -> None:
     catalogue.enqueue_pulls("j", [new(1)], START)
-    row = claim(catalogue)
-    catalogue.pull_seen(row, 3, 12, START + MINUTE)
-    assert catalogue.claim_pull("other", START + 3 * MINUTE, lost_after=LOST) is None
-    assert claim(catalogue, at=4).tries == 2
+    catalogue.pull_progress(claim(catalogue), 3, 12)
+    assert catalogue.claim_pull(START + 60 * MINUTE) is None
+    assert catalogue.resume_pulls() == 1
+    assert claim(catalogue).tries == 1  # a crash of ours is not the study's fault
     (running,) = catalogue.pulls()
     assert (running.here, running.expected) == (3, 12)
 
