@@ -273,8 +273,10 @@ def _follow(responses: Iterator[tuple[Dataset, Dataset | None]], watch: Watch) -
 
 
 def _break_off(established: Association) -> None:
-    """Abort from another thread, also while the association's own waits for a message without a limit."""
-    established.abort(block=False)
+    """End a wait for a message as if it had timed out: the thread that waits then aborts the association.
+
+    It does so itself because pynetdicom's abort() from another thread leaves it waiting.
+    """
     established.dimse.msg_queue.put((None, None))
 
 

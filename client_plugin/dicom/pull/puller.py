@@ -93,9 +93,11 @@ class Puller:
                     return
                 self._ended.wait(_POLL)
                 self._ended.clear()
-            for running in self._running:
-                running.watch.stop(PullReason.STOPPED)
-        self._look_after()
+            while self._running:
+                for running in self._running:
+                    running.watch.stop(PullReason.STOPPED)
+                self._ended.wait(_POLL)
+                self._look_after()
 
     def starts_at(self) -> datetime | None:
         """When the window and the rate allow the next study; None: now."""

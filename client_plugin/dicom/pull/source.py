@@ -94,11 +94,9 @@ class Watch:
         return time.monotonic() - self._last_news
 
     def stop(self, reason: PullReason) -> None:
-        """Break the retrieval off; the first reason counts."""
+        """Break the retrieval off; the first reason counts. To be repeated until the retrieval has ended."""
         with self._lock:
-            if self.stopped is not None:
-                return
-            self.stopped = reason
+            self.stopped = self.stopped or reason
             abort = self._abort
         if abort is not None:
             abort()

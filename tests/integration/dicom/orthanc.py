@@ -71,6 +71,8 @@ def orthanc(folder: Path, modalities: dict[str, int], **settings: Any) -> Iterat
         "HttpPort": peer.http_port,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowMove": True,
         "DicomModalities": {name: [name, "127.0.0.1", port] for name, port in modalities.items()},
         "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
