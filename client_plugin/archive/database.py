@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from client_plugin.archive.models import Base
 
-HEAD = "0002"  # the newest migration; a test compares it with the scripts
+HEAD = "0003"  # the newest migration; a test compares it with the scripts
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x66656470616373  # "fedpacs": the PostgreSQL advisory lock that migrations are run under
 _BUSY_TIMEOUT = 30_000  # ms a writer of SQLite waits for another

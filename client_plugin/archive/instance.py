@@ -46,6 +46,8 @@ class ArchivedInstance:
         Distance along the normal in mm; see `geometry.location_along_normal`.
     referenced_series
         Series that a SEG or RTSTRUCT was drawn on.
+    rules
+        Digest of the rules it was de-identified by, from DeidentificationMethod.
     """
 
     pseudonym: str
@@ -70,6 +72,7 @@ class ArchivedInstance:
     location: float | None = None
     referenced_series: tuple[str, ...] = ()
     labels: tuple[SegmentLabel, ...] = ()
+    rules: str = ""
 
     def __post_init__(self) -> None:
         for name in ("study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax_uid"):
@@ -113,6 +116,7 @@ class ArchivedInstance:
             location=_location(position, orientation),
             referenced_series=tuple(dict.fromkeys(_referenced_series(ds))),
             labels=tuple({label.number: label for label in _labels(ds)}.values()),
+            rules=_rules(ds),
         )
 
 
@@ -205,3 +209,13 @@ def _labels(ds: Dataset) -> Iterable[SegmentLabel]:
         value = _integer(item, number)
         if value is not None:
             yield SegmentLabel(value, _text(item, name)[:64])
+
+
+def _rules(ds: Dataset) -> str:
+    """The digest in a value "rules 0123456789abcdef" of DeidentificationMethod; empty where there is none."""
+    methods = ds.get("DeidentificationMethod") or ()
+    for method in [methods] if isinstance(methods, str) else methods:
+        name, _, digest = str(method).partition(" ")
+        if name == "rules" and len(digest) <= 16:
+            return digest
+    return ""

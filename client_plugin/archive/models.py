@@ -173,6 +173,7 @@ class Instance(Base):
     location: Mapped[float | None]
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
+    rules: Mapped[str] = mapped_column(String(16), server_default="")
     archived_at: Mapped[datetime]
     series: Mapped[Series] = relationship(back_populates="instances")
     references: Mapped[list[Reference]] = relationship(passive_deletes=True)

@@ -89,6 +89,7 @@ class Studies(Database):
                 location=meta.location,
                 size=size,
                 sha256=sha256,
+                rules=meta.rules,
                 archived_at=now,
                 references=[Reference(series_uid=uid) for uid in meta.referenced_series],
                 labels=[Label(number=label.number, name=label.name) for label in meta.labels],
@@ -143,6 +144,18 @@ class Studies(Database):
         if series.study_id != study.id:
             raise NotArchivable("its series is archived in another study")
         return series.id
+
+    def of_other_rules(self, rules: str) -> list[str]:
+        """Studies with an instance that other rules de-identified: those to pull again after a change of the profile.
+
+        Parameters
+        ----------
+        rules
+            ``Profile.digest`` of the rules in force.
+        """
+        query = select(Study.uid).join(Study.series).join(Series.instances).where(Instance.rules != rules)
+        with self.reading() as session:
+            return sorted(session.scalars(query.distinct()))
 
     def has_instance(self, sop_instance_uid: str) -> bool:
         """Whether an instance is archived here."""
@@ -313,6 +326,7 @@ def _instance_row(instance: Instance, series: Series, study: Study, pseudonym: s
         version=instance.version,
         size=instance.size,
         sha256=instance.sha256,
+        rules=instance.rules,
         archived_at=instance.archived_at,
     )
 

@@ -17,7 +17,7 @@ from pydicom.uid import UID_dictionary
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from client_plugin.intake.deidentify import descriptors, encoding, header, pixels, private, standard, values
-from client_plugin.intake.deidentify.codes import Action, Done, Path, Rule
+from client_plugin.intake.deidentify.codes import Action, Done, Option, Path, Rule
 from client_plugin.intake.deidentify.encoding import UNDEFINED_LENGTH
 from client_plugin.intake.deidentify.identifiers import Identifiers
 from client_plugin.intake.deidentify.keyed import Keyed
@@ -26,6 +26,7 @@ from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step,
 
 _CODE_VALUE, _CODE_MEANING = 0x00080100, 0x00080104
 _DONE = {Op.REMOVE: Done.REMOVED, Op.EMPTY: Done.EMPTIED, Op.DUMMY: Done.REPLACED}
+_LOST = {Op.REMOVE, Op.EMPTY, Op.DUMMY, Op.PATIENT}
 _NAMING = NAMES | NUMBERS | DATES
 _TEXT_VRS = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
@@ -66,8 +67,10 @@ class Walk:
         self.record: list[Action] = []
 
     def uid(self, original: str) -> str:
-        """Replace a UID, unless the standard registers it: then it names a class or a scheme, nobody's instance."""
-        return original if original in UID_dictionary or not original else self._keyed.uid(original)
+        """Replace a UID, unless the standard registers it (then it names a class or a scheme) or UIDs are retained."""
+        if not original or original in UID_dictionary or Option.RETAIN_UIDS in self._profile.options:
+            return original
+        return self._keyed.uid(original)
 
     def items(self, source: Dataset, parent: int, path: Path, elements: dict[BaseTag, Any]) -> None:
         """Put into ``elements`` what stays of ``source``, a data set or an item of the sequence ``parent``."""
@@ -76,7 +79,8 @@ class Walk:
         for tag in list(source.keys()):  # iterating over a Dataset would decode every element
             number = int(tag)
             step = steps.get(number) or steps.get(standard.fold(number)) or self._private(source, number)
-            if number in _NAMING or (step is not None and step.vrs == ("PN",)):
+            names = number in _NAMING or (step is not None and step.vrs == ("PN",))
+            if names and (step is None or step.op in _LOST):  # what an option retains is not searched for elsewhere
                 self._learn(source, tag, number)
             if step is None or step.op is Op.REMOVE:
                 self._note(path, number, Done.REMOVED, _unlisted(number) if step is None else step.rule)

@@ -53,6 +53,13 @@ def test_an_instance_comes_back_as_it_was_catalogued(catalogue: Catalogue) -> No
         assert (row.version, row.size) == (1, 1000)
 
 
+def test_a_changed_profile_finds_what_other_rules_made(catalogue: Catalogue) -> None:
+    new, old = "b" * 16, "a" * 16
+    catalogued(catalogue, ct(1, rules=old), ct(2, rules=new), ct(1, study=2, rules=new))
+    assert catalogue.of_other_rules(new) == ["2.25.1"]
+    assert catalogue.of_other_rules(old) == ["2.25.1", "2.25.2"]
+
+
 def test_a_second_copy_changes_nothing(catalogue: Catalogue) -> None:
     catalogued(catalogue, ct(1))
     assert not catalogue.add_instance(ct(1, body_part="HEAD"), size=5, sha256="f" * 64)
