@@ -1,0 +1,91 @@
+"""How many instances a second the workers take from the sealed spool into the archive, as processes on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import results
+from client_plugin.archive.archive import Archive
+from client_plugin.archive.keys import SiteKeys
+from client_plugin.config import NodeConfig
+from client_plugin.intake.committer import GroupCommitter
+from client_plugin.intake.spool import Origin, Spool
+
+ROOT = Path(__file__).parents[1]
+WORK = Path(__file__).parent / ".work"
+_CT = "1.2.840.10008.5.1.4.1.1.2"
+_EXPLICIT = "1.2.840.10008.1.2.1"
+_PATIENCE = 300.0  # seconds
+
+
+def throughput(data_set: bytes, uid: str, instances: int, workers: int) -> float:
+    """Instances per second: unseal, read, de-identify, write, seal, catalogue, delete the raw copy.
+
+    Parameters
+    ----------
+    data_set
+        One CT image without its file meta information, explicit VR little endian, with SOP Instance UID ``uid``, which
+        is replaced by others of the same length.
+    """
+    WORK.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:  # on a disk, not on a memory file system
+        kit = Path(folder)
+        (kit / "local").mkdir()
+        (kit / "local" / "fedpacs.yaml").write_text("site: benchmark\n", encoding="utf-8")
+        config = NodeConfig.load(kit)
+        archive = Archive.open(config)
+        _receive(config, archive, data_set, uid, instances)
+        command = [sys.executable, "-m", "client_plugin.intake.worker", "--kit", str(kit)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        running: list[subprocess.Popen[bytes]] = []
+        try:
+            for number in range(workers):
+                running.append(subprocess.Popen([*command, "--name", f"worker-{number}"], env=environment))
+            first, first_at = _wait(archive, instances, lambda left: left < instances)
+            _, last_at = _wait(archive, instances, lambda left: left == 0)
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
+            archive.close()
+        return first / (last_at - first_at)
+
+
+def listener() -> float | None:
+    """What the listener takes in a second at 4 associations, from the last run of the intake benchmark."""
+    path = results.FOLDER / "intake.json"
+    if not path.exists():
+        return None
+    rows = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    rates = [row["ours"] for row in rows if row["unit"] == "instances/s"]
+    return max(rates, default=None)
+
+
+def _receive(config: NodeConfig, archive: Archive, data_set: bytes, uid: str, instances: int) -> None:
+    spool = Spool(config.spool, SiteKeys.open(config).derive("spool"))
+    spool.take_slot()
+    committer = GroupCommitter(spool, archive.catalogue)
+    for number in range(instances):
+        new = uid[: -len(str(number)) - 1] + f".{number}"
+        incoming = spool.begin(Origin(_CT, new, _EXPLICIT, "PACS"))
+        incoming.write(data_set.replace(uid.encode(), new.encode()))
+        committer.commit(incoming.finish())
+    spool.close()
+
+
+def _wait(archive: Archive, instances: int, done: Callable[[int], bool]) -> tuple[int, float]:
+    deadline = time.perf_counter() + _PATIENCE
+    while time.perf_counter() < deadline:
+        left = archive.catalogue.counts()["spool_pending"]
+        if done(left):
+            return left, time.perf_counter()
+        time.sleep(0.05)
+    raise TimeoutError(f"{instances} instances were not archived within {_PATIENCE:.0f} s: see the workers' logs")
