@@ -17,6 +17,7 @@ from nvflare.apis.fl_constant import ReservedTopic
 from nvflare.fuel.data_event.data_bus import DataBus
 from nvflare.metrics.metrics_keys import MetricKeys
 
+from observability import setup
 from observability.instruments import LONG_SECONDS, HistogramBy
 
 SUFFIX = f"_{MetricKeys.time_taken}"
@@ -60,14 +61,15 @@ EVENT_SECONDS = HistogramBy(
 
 
 class NVFlareEvents(FLComponent):
-    """Observes what the collectors of this process publish."""
+    """Observes what the collectors of this process publish, once the process shares its figures."""
 
     def __init__(self) -> None:
         super().__init__()
         DataBus().subscribe([ReservedTopic.APP_METRICS], self._on_published)
 
     def _on_published(self, topic: str, data: Iterable[Mapping[str, Any]], _bus: DataBus) -> None:
-        if topic == ReservedTopic.APP_METRICS:
+        # Before the process shares its figures nothing may be counted: it would be kept to this process for good.
+        if topic == ReservedTopic.APP_METRICS and setup.folder() is not None:
             for event, seconds in durations(data):
                 EVENT_SECONDS.observe(event, seconds)
 

@@ -159,7 +159,9 @@ SEALING_FAILURES = CounterBy(
     "fedpacs_sealing_failures_total", "Steps of sealing or opening that failed; nothing was sent", "step", SealingStep
 )
 NOISE_BUDGET = Gauge(
-    "fedpacs_noise_budget_bits", "Least noise budget of the last opened sum; at 0 it would be garbage", mode="livemin"
+    "fedpacs_noise_budget_bits",
+    "Least noise budget of the last opened sum; a few bits are left by design, at 0 it would be garbage",
+    mode="livemin",
 )
 PRIVACY_SPENT = Gauge("fedpacs_privacy_spent_epsilon", "Differential privacy spent by the running job's cohort")
 PRIVACY_LIMIT = Gauge("fedpacs_privacy_limit_epsilon", "Epsilon that the site's policy allows for that cohort")

@@ -28,11 +28,11 @@ HOSPITAL = Row(
         ),
         Panel(
             "Noise budget",
-            "Bits left in the last opened sum. Below three: NoiseBudgetLow; at zero the sum is rejected.",
+            "Bits left in the last opened sum. A few are left by design; none: NoiseBudgetLow.",
             "none",
             (Query(f"fedpacs_noise_budget_bits{{{NODE}}}", "{{site}}"),),
             "No job runs, or it uses masks alone.",
-            warn=6, bad=3, low=True,
+            warn=1, bad=1, low=True,
         ),
         Panel(
             "Steps that failed",

@@ -74,7 +74,7 @@ def build(dashboard: Dashboard) -> Any:
             .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
             .multi(True)
             .include_all(True)
-            .all_value(".*")
+            .all_value(".+")
         )
         .link(
             builders.DashboardLink("fedpacs")

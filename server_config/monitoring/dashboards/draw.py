@@ -98,7 +98,7 @@ def _draw_panel(axes: Any, panel: Panel, found: list[Series], step: float) -> No
         text = values or "\n".join(textwrap.wrap(panel.empty, 5 * panel.width))
         axes.text(0, 0.85, text, fontsize=10 if found else 8, va="top", color="black" if found else "gray")
         return
-    if panel.kind == "bars":
+    if panel.kind == "bars" or len(found) > MAX_LEGEND:
         found = [series for series in found if any(series.values)] or found[:1]
     bottom: dict[float, float] = {}
     for series in found:

@@ -21,7 +21,7 @@ class Series:
     values: tuple[float, ...]
 
 
-def filled_in(expr: str, *, site: str = ".*", rate_interval: str = f"{RATE_SECONDS}s", span: str = "1h") -> str:
+def filled_in(expr: str, *, site: str = ".+", rate_interval: str = f"{RATE_SECONDS}s", span: str = "1h") -> str:
     """The expression without Grafana's variables."""
     return expr.replace("$site", site).replace("$__rate_interval", rate_interval).replace("$__range", span)
 

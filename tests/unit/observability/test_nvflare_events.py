@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from nvflare.apis.event_type import EventType
@@ -10,6 +11,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.metrics.job_metrics_collector import JobMetricsCollector
 from nvflare.metrics.system_metrics_collector import SysMetricsCollector
 
+from observability import setup
 from observability.instruments import registry
 from observability.nvflare_events import NVFlareEvents, TimedEvent, durations
 
@@ -18,13 +20,21 @@ def observed(event: TimedEvent) -> float:
     return registry().get_sample_value("fedpacs_nvflare_event_seconds_count", {"event": event}) or 0.0
 
 
-def test_a_timed_pair_of_nvflares_collector_becomes_an_observation() -> None:
+def execute_a_task(collector: JobMetricsCollector) -> None:
+    for event in (EventType.BEFORE_TASK_EXECUTION, EventType.AFTER_TASK_EXECUTION):
+        collector.handle_event(event, FLContext())
+
+
+def test_a_timed_pair_of_nvflares_collector_becomes_an_observation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     NVFlareEvents()
     collector = JobMetricsCollector(tags={})
-    context = FLContext()
     before = observed(TimedEvent.TASK_EXECUTION)
-    for event in (EventType.BEFORE_TASK_EXECUTION, EventType.AFTER_TASK_EXECUTION):
-        collector.handle_event(event, context)
+    monkeypatch.delenv(setup.VARIABLE, raising=False)
+    execute_a_task(collector)  # figures are not shared yet: not counted
+    monkeypatch.setenv(setup.VARIABLE, str(tmp_path))
+    execute_a_task(collector)
     end = time.monotonic() + 5  # the bus delivers from a thread
     while observed(TimedEvent.TASK_EXECUTION) == before and time.monotonic() < end:
         time.sleep(0.01)
