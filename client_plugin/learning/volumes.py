@@ -189,6 +189,8 @@ def read_segmentation(
 
     try:
         seg = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+        # Without this, frames of other slices would silently be left out, and the labels would be empty.
+        foreign = {str(uid) for _, _, uid in seg.get_source_image_uids()} - set(slices)
         labels = seg.get_pixels_by_source_instance(
             list(slices),
             combine_segments=True,
@@ -199,6 +201,8 @@ def read_segmentation(
     except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         # highdicom's text may quote attributes: the type says enough
         raise UnusableStudy(f"the segmentation cannot be laid on the slices ({type(error).__name__})") from None
+    if foreign:
+        raise UnusableStudy(f"the segmentation is drawn on {len(foreign)} instances that are not in the series")
     if labels.shape[1:] != shape:
         raise UnusableStudy("the segmentation has another matrix than the slices")
     return labels, tuple(_segment(item) for item in dataset.SegmentSequence)
