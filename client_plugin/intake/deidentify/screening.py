@@ -31,7 +31,12 @@ _PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "RG", "IO", "PX", "NM"})
 #: Masks, maps and doses: computed, whatever their Image Type says.
 _DATA_IODS = ("segmentation", "parametric-map", "rt-dose", "surface", "height-map", "vl-whole-slide")
 #: ImageType values (PS3.3 C.7.6.1.1.2 and the makers' own) of pictures that a console has drawn.
-_DRAWN = re.compile(r"SCREEN.?SAVE|SCREENSHOT|DOSE|PROTOCOL|REPORT|CAPTURE|CURVE|GRAPH")
+_DRAWN = re.compile(r"SAVE|SCREENSHOT|DOSE|PROTOCOL|REPORT|CAPTURE|CURVE|GRAPH|DEMOGRAPHIC|VXTL|INVALID")
+#: What CTP's and deid's recipes know of single makes: dose reports, injector protocols, analyses, localizers.
+_RECIPE_TYPES = re.compile(r"LOCALI[SZ]ER|VOLREN|OTHER|PROJECTION")
+_RECIPE_SERIES = re.compile(
+    r"DOSE|REPORT|PROTOCOL|SCREEN|SAVE|CAPTURE|MEDRAD|AVA|AAA|3D|ENHANCEMENT|NOMINATION|LOCALI[SZ]ER|ELECTRONIC.F"
+)
 #: IODs whose content is a document or an unknown format rather than attributes.
 _OPAQUE = ("encapsulated", "raw-data", "audio", "hanging-protocol", "basic-directory", "inventory")
 _FACES = frozenset(
@@ -65,7 +70,7 @@ class TextRisk(enum.Enum):
     """Whether pictures of a kind carry text."""
 
     NONE = "acquired sections: nothing writes into them"
-    POSSIBLE = "projections and derived pictures: markers, scanned films, workstation captures"
+    POSSIBLE = "projections, localizers, derived pictures: markers, scanned films, workstation captures"
     LIKELY = "ultrasound, endoscopy, photographs, captured screens, or the instance says so"
 
 
@@ -114,9 +119,15 @@ def text_risk(ds: Dataset, iod: str) -> TextRisk:
     modality, kinds = _code(ds, "Modality"), _codes(ds, "ImageType")
     if modality in _TEXT_MODALITIES or iod.startswith(_TEXT_IODS) or any(_DRAWN.search(kind) for kind in kinds):
         return TextRisk.LIKELY
-    if modality in _PROJECTIONS or kinds[:2] == ["DERIVED", "SECONDARY"]:
+    if modality in _PROJECTIONS or kinds[:2] == ["DERIVED", "SECONDARY"] or _recipe_knows(ds, kinds):
         return TextRisk.POSSIBLE
     return TextRisk.NONE
+
+
+def _recipe_knows(ds: Dataset, kinds: list[str]) -> bool:
+    if not any(kinds) or any(_RECIPE_TYPES.search(kind) for kind in kinds):
+        return True
+    return _RECIPE_SERIES.search(str(ds.get("SeriesDescription") or "").upper()) is not None
 
 
 def may_show_face(ds: Dataset) -> bool:

@@ -115,6 +115,9 @@ def test_pixels_that_cannot_be_decoded_are_quarantined(deidentifier: Deidentifie
         ({"ImageType": ["ORIGINAL", "PRIMARY", "DOSE_INFO"]}, TextRisk.LIKELY),
         ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, TextRisk.POSSIBLE),
         ({"Modality": "DX"}, TextRisk.POSSIBLE),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, TextRisk.POSSIBLE),
+        ({"SeriesDescription": "Low dose thorax"}, TextRisk.POSSIBLE),  # only what can be read is blanked
+        ({"ImageType": ""}, TextRisk.POSSIBLE),
     ],
 )
 def test_which_pictures_are_looked_at(ct: Dataset, change: dict[str, object], risk: TextRisk) -> None:
