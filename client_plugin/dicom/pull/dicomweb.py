@@ -11,6 +11,7 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
+from urllib3.exceptions import ReadTimeoutError
 
 from client_plugin.config import ConfigError, NodeConfig
 from client_plugin.dicom.pull.query import PullQuery, matching_keys, series_match, study_matches
@@ -21,6 +22,7 @@ from client_plugin.intake.spool import Origin
 
 PAGE = 200
 """Answers asked for at a time."""
+_STUDY_FIELDS = ("StudyDescription", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
 _AS_STORED = (("application/dicom", "*"),)
 _PREAMBLE = 132
 _GROUP_LENGTH = 12  # the element (0002,0000) itself
@@ -74,7 +76,8 @@ class WebSource:
         seen: set[str] = set()
         with _problems(Watch()), self._client() as client:
             for keys in matching_keys(query):
-                for study in _pages(client.search_for_studies, "StudyInstanceUID", search_filters=keys):
+                pages = _pages(client.search_for_studies, "StudyInstanceUID", search_filters=keys, fields=_STUDY_FIELDS)
+                for study in pages:
                     uid = str(study.StudyInstanceUID)
                     if uid in seen or not study_matches(query, study):
                         continue
@@ -165,7 +168,8 @@ def _problems(watch: Watch) -> Iterator[None]:
         raise PullError(PullReason.STALLED) from None
     except requests.exceptions.ChunkedEncodingError:
         raise PullError(watch.stopped or PullReason.LOST) from None
-    except requests.ConnectionError:
-        raise PullError(watch.stopped or PullReason.UNREACHABLE) from None
+    except requests.ConnectionError as error:
+        silent = any(isinstance(cause, ReadTimeoutError) for cause in error.args)  # in the middle of an answer
+        raise PullError(watch.stopped or (PullReason.STALLED if silent else PullReason.UNREACHABLE)) from None
     except (requests.RequestException, InvalidDicomError):
         raise PullError(watch.stopped or PullReason.FAILED) from None

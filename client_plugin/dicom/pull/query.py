@@ -159,7 +159,7 @@ def matching_keys(query: PullQuery) -> list[dict[str, str]]:
 def study_matches(query: PullQuery, study: Dataset) -> bool:
     """Whether a study that a PACS answered with fits, as far as its study level tells.
 
-    Attributes that the PACS did not return are taken to fit: it was asked with them.
+    Attributes that the PACS did not return are taken to fit, since it was asked with them; a description must be there.
     """
     exact = {"StudyInstanceUID": query.study_uid, "PatientID": query.patient_id, "AccessionNumber": query.accession}
     if any(wanted and (text := _text(study, k)) and text not in wanted for k, wanted in exact.items()):
