@@ -144,6 +144,17 @@ class PullConfig(Section):
         return self
 
 
+class SendConfig(Section):
+    """How results are sent to a PACS from the outbox."""
+
+    enabled: bool = Field(default=False, description="Run the sender")
+    dicomweb_url: str | None = Field(default=None, description="Root of STOW-RS, for the destination DICOMWEB")
+    dicomweb_token_file: Path | None = Field(default=None, description="For dicomweb: file with a bearer token")
+    max_tries: int = Field(default=8, ge=1, description="Then an instance is given up, with the reason of the last try")
+    retry_seconds: Seconds = Field(default=30.0, description="Before the second try; doubled for each further one")
+    retry_max_seconds: Seconds = Field(default=3600.0, description="Longest time between two tries")
+
+
 class DeidentificationConfig(Section):
     """Options of the DICOM PS3.15 Annex E confidentiality profile; the Basic Profile always applies."""
 
@@ -249,6 +260,7 @@ class NodeConfig(Section):
     dicom: DicomConfig = DicomConfig()
     intake: IntakeConfig = IntakeConfig()
     pull: PullConfig = PullConfig()
+    send: SendConfig = SendConfig()
     deidentification: DeidentificationConfig = DeidentificationConfig()
     archive: ArchiveConfig = ArchiveConfig()
     governance: GovernanceConfig = GovernanceConfig()

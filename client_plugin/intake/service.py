@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _LISTENER = "client_plugin.dicom.listener"  # named, not imported: the wire is built on the intake
 _WORKER = "client_plugin.intake.worker"
+_SENDER = "client_plugin.dicom.send.sender"
 _START_TIMEOUT = 60.0
 _WATCH = 0.5  # seconds between looks at the children
 _MAX_BACKOFF = 30.0  # seconds between two restarts of a process that keeps ending
@@ -40,7 +41,7 @@ class _Place:
 
 
 class Intake:
-    """Listener processes on one port, and worker processes behind them.
+    """Listener processes on one port, worker processes behind them, and the sender of results if it is enabled.
 
     They end with this process, however it ends. One that dies is started again; what a dead worker had claimed goes
     back to the queue.
@@ -134,6 +135,8 @@ class Intake:
         for number in range(self._config.intake.workers):
             options = [*kit, "--name", f"worker-{number}", *(["--sealing"] if number == 0 else [])]
             self._place(partial(spawn, _WORKER, f"worker-{number}", options))
+        if self._config.send.enabled:
+            self._place(partial(spawn, _SENDER, "sender", kit))
         for name, place in self._places.items():
             if not place.child.wait_ready(_START_TIMEOUT):
                 raise IntakeError(f"{name} did not come up: it said why on standard error")
