@@ -72,6 +72,7 @@ class Listener:
         self._store = store
         self._spool = spool
         self._commitment = commitment
+        self._cut: frozenset[ReceivingAssociation] = frozenset()
         entity = AE(config.dicom.ae_title)
         entity.acse_timeout = config.dicom.acse_timeout
         entity.dimse_timeout = config.dicom.dimse_timeout
@@ -108,6 +109,7 @@ class Listener:
         deadline = time.monotonic() + timeout
         while (running := self._server.active_associations) and time.monotonic() < deadline:
             time.sleep(0.02)
+        self._cut = frozenset(running)
         for association in running:
             association.abort()
         return len(running)
@@ -138,10 +140,17 @@ class Listener:
     def ended(self, assoc: ReceivingAssociation) -> None:
         """Count the end of an association."""
         if assoc.peer is not None:
-            end = AssociationEnd.RELEASED if assoc.is_released else AssociationEnd.ABORTED
+            end = self._end(assoc)
             metrics.ASSOCIATIONS_OPEN.dec()
             metrics.ASSOCIATIONS_ENDED.inc(end)
             log.info("association ended", extra=logs.fields(peer=assoc.peer, outcome=end, association=assoc.number))
+
+    def _end(self, assoc: ReceivingAssociation) -> AssociationEnd:
+        if assoc.is_released:
+            return AssociationEnd.RELEASED
+        if assoc.dul.idle_timer_expired():
+            return AssociationEnd.TIMED_OUT
+        return AssociationEnd.DRAINED if assoc in self._cut else AssociationEnd.ABORTED
 
     def refused(self, error: BaseException) -> None:
         """Count a connection that did not get as far as an association request."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +120,34 @@ def test_a_process_that_dies_is_started_again(running: Running) -> None:
     first = place.child.process.pid
     os.kill(first, signal.SIGKILL)
     assert until(lambda: place.child.process.pid != first and place.child.alive())
+
+
+def test_stopping_lets_running_associations_finish_and_takes_no_new_ones(tmp_path: Path) -> None:
+    running = Running(kit(tmp_path / "kit", processes=1))
+    running.intake.start()
+    association = running.associate()
+    stopping = threading.Thread(target=running.intake.stop)
+    stopping.start()
+    assert until(lambda: not running.associate().is_established)
+    assert association.send_c_store(ct()).Status == 0
+    association.release()
+    started = time.monotonic()
+    stopping.join(30)
+    assert time.monotonic() - started < 15
+    counts = Archive.open(running.config).catalogue.counts()
+    assert counts["spool_pending"] + counts["instances"] == 1
+
+
+def test_an_association_that_does_not_end_is_cut_when_the_time_is_up(tmp_path: Path) -> None:
+    running = Running(kit(tmp_path / "kit", processes=1, drain_timeout=0.5))
+    running.intake.start()
+    association = running.associate()
+    started = time.monotonic()
+    running.intake.stop()
+    assert time.monotonic() - started < 15
+    assert until(lambda: association.is_aborted)
+    log = (running.config.root / "logs" / "listener.jsonl").read_text()
+    assert '"drained"' in log
 
 
 def test_a_port_in_use_is_an_error_that_names_the_cure(running: Running, tmp_path: Path) -> None:
