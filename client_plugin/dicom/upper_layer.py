@@ -134,10 +134,12 @@ class _Messages(queue.Queue[Any]):
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         context_id, message = item
-        if isinstance(message, C_STORE) and message.is_valid_request:
+        if not isinstance(message, C_STORE):
+            super().put(item, block, timeout)
+        elif message.is_valid_request:
             self._assoc.answer_store(message, context_id)
         else:
-            super().put(item, block, timeout)
+            raise ValueError("a C-STORE without its mandatory parameters, or a response to none")
 
 
 class _Indications(queue.Queue[Any]):

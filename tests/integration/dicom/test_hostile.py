@@ -189,6 +189,22 @@ def request_pdu() -> bytes:
     return bytes(pdu.encode())
 
 
+def test_a_c_store_without_its_mandatory_parameters_leaves_nothing(node: Node) -> None:
+    def implicit(element: int, value: bytes) -> bytes:
+        return b"\0\0" + element.to_bytes(2, "little") + len(value).to_bytes(4, "little") + value
+
+    command = implicit(0x02, CT.encode() + b"\0") + implicit(0x100, b"\1\0")
+    command += implicit(0x700, b"\0\0") + implicit(0x800, b"\1\0") + implicit(0x1000, b"1.9.40")  # no Message ID
+    command = implicit(0, len(command).to_bytes(4, "little")) + command
+    with socket.create_connection(("127.0.0.1", node.port)) as connection:
+        connection.settimeout(10)
+        connection.sendall(request_pdu())
+        connection.recv(4096)
+        connection.sendall(data_pdu(command, 0x03) + data_pdu(named("1.9.40")))
+        assert connection.recv(100)[:1] == b"\x07"  # A-ABORT
+    assert until(lambda: not [*node.config.spool.glob("*.part")])
+
+
 def data_pdu(data: bytes, header: int = 0x02) -> bytes:
     primitive = P_DATA()
     primitive.presentation_data_value_list = [[1, bytes([header]) + data]]
