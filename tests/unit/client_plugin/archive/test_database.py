@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from client_plugin.archive.catalogue import Catalogue
-from client_plugin.archive.database import HEAD, MIGRATIONS, CatalogueUnusable
+from client_plugin.archive.database import HEAD, MIGRATIONS, CatalogueUnusable, _engine, _upgrade
 from client_plugin.archive.models import Base
 
 
@@ -24,6 +24,23 @@ def test_head_is_the_newest_script() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_an_older_catalogue_is_migrated_and_keeps_what_it_holds(url: str) -> None:
+    older = Catalogue(_engine(url))
+    with older._writer.begin() as connection:
+        _upgrade(connection, "0001")
+        connection.execute(
+            text("INSERT INTO patients (pseudonym, wrapped_key, created_at) VALUES ('P1', :key, :now)"),
+            {"key": b"wrapped", "now": "2026-01-01 00:00:00"},
+        )
+    older.close()
+    catalogue = Catalogue.open(url)
+    assert catalogue.patient_key("P1") == b"wrapped"
+    assert catalogue.pulls() == []
+    with catalogue._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
 
 
 def _open(url: str) -> int:
