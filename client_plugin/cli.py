@@ -24,6 +24,11 @@ COMMANDS = {
     # at a hospital
     "studies": Command("client_plugin.commands.studies", "what this hospital has archived"),
     "status": Command("client_plugin.commands.status", "how this node is doing"),
+    "pull": Command("client_plugin.commands.pull", "pull a cohort from the PACS"),
+    "pulls": Command("client_plugin.commands.pulls", "what was pulled, what waits, what could not be had"),
+    "quarantine": Command("client_plugin.commands.quarantine", "what was set aside and why; release or drop it"),
+    "forget": Command("client_plugin.commands.forget", "destroy a patient's data"),
+    "rotate-key": Command("client_plugin.commands.rotate_key", "replace the key that protects the archive"),
     "doctor": Command("client_plugin.commands.doctor", "check this installation; every problem comes with its cure"),
     "node": Command("client_plugin.commands.node", "run the node as a service of its own"),
     # at the consortium's lead
