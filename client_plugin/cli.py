@@ -30,6 +30,8 @@ COMMANDS = {
     "forget": Command("client_plugin.commands.forget", "destroy a patient's data"),
     "rotate-key": Command("client_plugin.commands.rotate_key", "replace the key that protects the archive"),
     "doctor": Command("client_plugin.commands.doctor", "check this installation; every problem comes with its cure"),
+    "deidentify": Command("client_plugin.commands.deidentify", "de-identify a folder of DICOM files, with evidence"),
+    "reidentify": Command("client_plugin.commands.reidentify", "find the patient behind a pseudonym; audited"),
     "node": Command("client_plugin.commands.node", "run the node as a service of its own"),
     # at the consortium's lead
     "provision": Command("provisioning.command", "make a startup kit for every participant"),

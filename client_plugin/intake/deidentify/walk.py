@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
@@ -79,8 +80,7 @@ class Walk:
         for tag in list(source.keys()):  # iterating over a Dataset would decode every element
             number = int(tag)
             step = steps.get(number) or steps.get(standard.fold(number)) or self._private(source, number)
-            names = number in _NAMING or (step is not None and step.vrs == ("PN",))
-            if names and (step is None or step.op in _LOST):  # what an option retains is not searched for elsewhere
+            if step is None or step.op in _LOST:  # what an option retains is not searched for elsewhere
                 self._learn(source, tag, number)
             if step is None or step.op is Op.REMOVE:
                 self._note(path, number, Done.REMOVED, _unlisted(number) if step is None else step.rule)
@@ -109,23 +109,27 @@ class Walk:
         return None if vr is None else self._profile.private_step(vr)
 
     def _learn(self, source: Dataset, tag: BaseTag, number: int) -> None:
-        """Note a name or an identifier, which then stays nowhere."""
+        """Note the names and identifiers of an element that goes, and of what is below it: they then stay nowhere."""
+        vrs = standard.vrs(number)
+        if number not in _NAMING and vrs not in (("PN",), ("SQ",)):
+            return
         try:
             value = source[tag].value
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError):  # goes unread
             return
-        if value is None or value == "" or source[tag].VR == "SQ":
+        if source[tag].VR == "SQ":
+            for item in value or ():
+                for below in list(item.keys()):
+                    self._learn(item, below, int(below))
             return
-        parts = value if isinstance(value, list) or hasattr(value, "append") else [value]
-        for part in map(str, parts):
+        for part in value if isinstance(value, MultiValue) else [value or ""]:
             if number in DATES:
-                self.known.add_date(part)
+                self.known.add_date(str(part))
             elif number in NUMBERS:
-                self.known.add_number(part)
-            elif number in NAMES:
-                self.known.add_name(part, besides=descriptors.vocabulary(technical=True))
+                self.known.add_number(str(part))
             else:
-                self.known.add_name(part)
+                besides = descriptors.vocabulary(technical=True) if number in NAMES else frozenset()
+                self.known.add_name(str(part), besides)
 
     def _raw(self, source: Dataset, tag: BaseTag, step: Step) -> RawDataElement | None:
         """The element in its encoded form; None where its VR contradicts PS3.6."""

@@ -268,3 +268,13 @@ def test_heads(ct: Dataset, part: str, description: str, face: bool) -> None:
 def test_code_meanings(deidentifier: Deidentifier, ct: Dataset, meaning: str, kept: str) -> None:
     ct.AnatomicRegionSequence = [item(CodeValue="64033007", CodingSchemeDesignator="SCT", CodeMeaning=meaning)]
     assert deidentifier.apply(read(written(ct))).dataset.AnatomicRegionSequence[0].CodeMeaning == kept
+
+
+def test_names_are_learned_from_what_is_removed_unread(deidentifier: Deidentifier, ct: Dataset) -> None:
+    ct.OtherPatientIDsSequence = [item(PatientID="99-ALT-4242")]
+    ct.PatientMotherBirthName = "Hand^Long"  # words of radiology
+    ct.AnatomicRegionSequence = [item(CodeValue="99ALT4242", CodingSchemeDesignator="99X", CodeMeaning="Lung")]
+    ct.SeriesDescription = "left hand, long"
+    out = deidentifier.apply(read(written(ct))).dataset
+    assert out.SeriesDescription == "left"
+    assert "CodeValue" not in out.AnatomicRegionSequence[0]
