@@ -1,4 +1,4 @@
-"""Find the patient behind a pseudonym, so that a finding can get back to them. Every look is written to the audit log."""
+"""Find the patient behind a pseudonym, so that a finding can get back to them. Every look is audited."""
 
 from __future__ import annotations
 
