@@ -2,7 +2,7 @@
 
 Voxel values and geometry are those of the source: sites A and B are wrapped from NIfTI (RAS to LPS by reordering,
 never by resampling), C keeps its own compressed pixels and its scanner's attributes. What is invented is who the
-patient is (`demo.people`), and the UIDs, which are the same on every run, as a PACS would send them again.
+patient is (`demo.people`), when and where, and the UIDs, which are the same on every run, as a PACS would send them.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def _wrapped_slices(site: str, data: DataFolder, identity: Identity) -> Iterator
         dataset = _new_instance(site, f"ct-{index}")
         _describe(dataset, site, identity)
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        dataset.Manufacturer = "Unknown"
-        dataset.KVP = "120"
+        dataset.Manufacturer = ""  # the source does not say, nor with which voltage
+        dataset.KVP = None
         dataset.SliceThickness = _ds(volume.spacing[0])
         dataset.PatientPosition = "HFS"
         dataset.FrameOfReferenceUID = _uid(site, "frame-of-reference")
