@@ -1,7 +1,8 @@
 """An archived study as a volume with labels, in patient coordinates.
 
 Slices are ordered by their place along the normal and checked for gaps, duplicates and mixed geometry; instance
-numbers say nothing reliable about any of it. The labels come from a DICOM Segmentation drawn on those slices.
+numbers say nothing reliable about any of it. The labels come from a DICOM Segmentation or an RT Structure Set drawn on
+those slices.
 """
 
 from __future__ import annotations
@@ -13,26 +14,14 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import RTStructureSetStorage
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.cohorts import StudyRef
 from client_plugin.archive.geometry import describe_stack
 from client_plugin.archive.instance import InstanceRow
-
-
-class UnusableStudy(ValueError):  # noqa: N818 - it is the study that is described
-    """No volume can be made of the study; the message names what is wrong, never whose study it is."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One segment of a Segmentation (PS3.3 C.8.20.2): what it is, by code and by the label it was given."""
-
-    number: int
-    label: str
-    code: str
-    scheme: str
-    side: str = ""
+from client_plugin.learning.contours import read_structure_set
+from client_plugin.learning.segments import Segment, UnusableStudy
 
 
 @dataclass(frozen=True)
@@ -71,12 +60,12 @@ def load_case(archive: Archive, study: StudyRef) -> Case:
     Raises
     ------
     UnusableStudy
-        It has several image series or segmentations (a query should choose), no regular stack of slices, or a
-        segmentation that is not drawn on these slices.
+        It has several image series or label objects (a query should choose), no regular stack of slices, or labels
+        that are not drawn on these slices.
     """
     if len(study.image_series) != 1 or len(study.label_instances) != 1:
         raise UnusableStudy(
-            f"the study has {len(study.image_series)} image series and {len(study.label_instances)} segmentations "
+            f"the study has {len(study.image_series)} image series and {len(study.label_instances)} label objects "
             "that fit the cohort; narrow the query until each study has one of both"
         )
     rows = archive.series(study.image_series[0], study.version)
@@ -87,8 +76,7 @@ def load_case(archive: Archive, study: StudyRef) -> Case:
     image = np.empty((len(rows), first.rows, first.columns), dtype=np.float32)
     for index, row in enumerate(rows):
         _read_plane(archive, row.sop_instance_uid, into=image[index])
-    uids = [row.sop_instance_uid for row in rows]
-    labels, segments = read_segmentation(_read(archive, study.label_instances[0]), uids, image.shape[1:])
+    labels, segments = _read_labels(_read(archive, study.label_instances[0]), rows)
     between_rows, between_columns = first.pixel_spacing[:2]
     axes, spacing = patient_axes(first.orientation, (depth, between_rows, between_columns))
     return Case(
@@ -98,6 +86,12 @@ def load_case(archive: Archive, study: StudyRef) -> Case:
         segments=segments,
         spacing=spacing,
     )
+
+
+def _read_labels(dataset: Dataset, rows: Sequence[InstanceRow]) -> tuple[NDArray[np.uint8], tuple[Segment, ...]]:
+    if dataset.SOPClassUID == RTStructureSetStorage:
+        return read_structure_set(dataset, rows)
+    return read_segmentation(dataset, [row.sop_instance_uid for row in rows], (rows[0].rows, rows[0].columns))
 
 
 def check_stack(rows: Sequence[InstanceRow]) -> None:

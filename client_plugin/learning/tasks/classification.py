@@ -13,9 +13,10 @@ from client_plugin.learning.augment import augment
 from client_plugin.learning.config import ClassificationConfig
 from client_plugin.learning.crops import Crop, Structure, crops
 from client_plugin.learning.evaluation import Evaluation, confusion_matrix
+from client_plugin.learning.segments import Segment
 from client_plugin.learning.splits import choose_slabs
 from client_plugin.learning.tasks.base import Samples, TaskData
-from client_plugin.learning.volumes import Case, Segment
+from client_plugin.learning.volumes import Case
 
 _GUARD_MM = 3.0
 

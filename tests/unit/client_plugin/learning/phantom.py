@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.segments import Segment
 from client_plugin.learning.tasks import open_task
 from client_plugin.learning.tasks.base import TaskData
 from client_plugin.learning.training import LocalTrainer
-from client_plugin.learning.volumes import Case, Segment
+from client_plugin.learning.volumes import Case
 
 LIVER = Segment(1, "liver", "10200004", "SCT")
 KIDNEY_RIGHT = Segment(2, "kidney_right", "64033007", "SCT", "right")

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
+from client_plugin.learning.segments import Segment
 from client_plugin.learning.tasks import open_task
 from client_plugin.learning.tasks.classification import OrganClassification, class_map, pool
-from client_plugin.learning.volumes import Segment
 from tests.unit.client_plugin.learning import phantom
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from client_plugin.archive.archive import Archive
 from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.segments import UnusableStudy
 from client_plugin.learning.training import LocalTrainer, NotTrainable
-from client_plugin.learning.volumes import Case, UnusableStudy, load_case
+from client_plugin.learning.volumes import Case, load_case
 from tests.unit.client_plugin.learning import phantom
 from tests.unit.client_plugin.learning.archived import add, add_case, node, open_archive, segmentation, slices
 
@@ -104,7 +105,7 @@ def test_a_segmentation_of_other_slices_is_refused(archive: Archive, case: Case)
 def test_two_segmentations_are_not_chosen_between(archive: Archive, case: Case) -> None:
     images = slices(case)
     (study,) = add(archive, case.pseudonym, *images, segmentation(case, images), segmentation(case, images)).studies
-    with pytest.raises(UnusableStudy, match="2 segmentations"):
+    with pytest.raises(UnusableStudy, match="2 label objects"):
         load_case(archive, study)
 
 
