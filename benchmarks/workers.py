@@ -9,7 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from benchmarks import results
 from client_plugin.archive.archive import Archive
@@ -25,8 +28,16 @@ _EXPLICIT = "1.2.840.10008.1.2.1"
 _PATIENCE = 300.0  # seconds
 
 
-def throughput(data_set: bytes, uid: str, instances: int, workers: int) -> float:
-    """Instances per second: unseal, read, de-identify, write, seal, catalogue, delete the raw copy.
+@dataclass(frozen=True)
+class Rate:
+    """Instances a second, and CPU milliseconds of the workers for each."""
+
+    rate: float
+    cpu_ms: float
+
+
+def throughput(data_set: bytes, uid: str, instances: int, workers: int) -> Rate:
+    """Unseal, read, de-identify, write, seal, catalogue, delete the raw copy; measured from the first one archived.
 
     Parameters
     ----------
@@ -48,15 +59,17 @@ def throughput(data_set: bytes, uid: str, instances: int, workers: int) -> float
         try:
             for number in range(workers):
                 running.append(subprocess.Popen([*command, "--name", f"worker-{number}"], env=environment))
-            first, first_at = _wait(archive, instances, lambda left: left < instances)
+            left, first_at = _wait(archive, instances, lambda left: left < instances)
+            before = _cpu(running)
             _, last_at = _wait(archive, instances, lambda left: left == 0)
+            used = _cpu(running) - before
         finally:
             for process in running:
                 process.terminate()
             for process in running:
                 process.wait()
             archive.close()
-        return first / (last_at - first_at)
+        return Rate(left / (last_at - first_at), used / left * 1000)
 
 
 def listener() -> float | None:
@@ -79,6 +92,12 @@ def _receive(config: NodeConfig, archive: Archive, data_set: bytes, uid: str, in
         incoming.write(data_set.replace(uid.encode(), new.encode()))
         committer.commit(incoming.finish())
     spool.close()
+
+
+def _cpu(running: list[subprocess.Popen[bytes]]) -> float:
+    """CPU seconds that the processes have used."""
+    times = [psutil.Process(process.pid).cpu_times() for process in running]
+    return float(sum(each.user + each.system for each in times))
 
 
 def _wait(archive: Archive, instances: int, done: Callable[[int], bool]) -> tuple[int, float]:

@@ -22,38 +22,53 @@ from client_plugin.intake.deidentify.identifiers import normal
 VERSION = "1"
 
 
-class Op(enum.IntEnum):
+#: Key in the site's configuration -> the option it switches.
+SWITCHES = {
+    "clean_pixel_data": Option.CLEAN_PIXEL_DATA,
+    "clean_visual_features": Option.CLEAN_VISUAL_FEATURES,
+    "clean_graphics": Option.CLEAN_GRAPHICS,
+    "clean_structured_content": Option.CLEAN_STRUCTURED_CONTENT,
+    "clean_descriptors": Option.CLEAN_DESCRIPTORS,
+    "retain_modified_dates": Option.RETAIN_MODIFIED_DATES,
+    "retain_patient_characteristics": Option.RETAIN_PATIENT_CHARACTERISTICS,
+    "retain_device_identity": Option.RETAIN_DEVICE_IDENTITY,
+    "retain_uids": Option.RETAIN_UIDS,
+    "retain_safe_private": Option.RETAIN_SAFE_PRIVATE,
+}
+
+
+class Op(enum.Enum):
     """What the engine does with an element, by the kind of its value."""
 
-    REMOVE = 0
-    EMPTY = 1
-    DUMMY = 2
-    KEEP = 3
+    REMOVE = enum.auto()
+    EMPTY = enum.auto()
+    DUMMY = enum.auto()
+    KEEP = enum.auto()
     """Numbers in binary: no text can be in them."""
-    NUMBER = 4
+    NUMBER = enum.auto()
     """DS, IS: kept if they are numbers."""
-    CODE = 5
+    CODE = enum.auto()
     """CS: kept if it is a code string."""
-    LABEL = 6
-    """Technical text: kept unless an identifier is in it."""
-    TEXT = 7
-    """Free text: words of the safe vocabulary are kept."""
-    UID = 8
-    DATE = 9
-    TIME = 10
-    DATETIME = 11
-    AGE = 12
-    SEQUENCE = 13
-    """Every item is passed through in turn."""
-    PATIENT = 14
-    """Replaced by the pseudonym."""
-    PIXELS = 15
-    """Pixel data: the pixel stage has dealt with it."""
-    CHARSET = 16
-    BULK = 18
-    """Samples and lookup tables: kept unless a known name is in the bytes."""
-    CODE_VALUE = 17
+    CODE_VALUE = enum.auto()
     """Code Value, Coding Scheme Designator: kept if they look like codes."""
+    LABEL = enum.auto()
+    """Technical text: the words of devices are kept as well."""
+    TEXT = enum.auto()
+    """Free text: words of the safe vocabulary are kept."""
+    BULK = enum.auto()
+    """Samples and lookup tables: kept unless a known name is in the bytes."""
+    UID = enum.auto()
+    DATE = enum.auto()
+    TIME = enum.auto()
+    DATETIME = enum.auto()
+    AGE = enum.auto()
+    SEQUENCE = enum.auto()
+    """Every item is passed through in turn."""
+    PATIENT = enum.auto()
+    """Replaced by the pseudonym."""
+    PIXELS = enum.auto()
+    """Pixel data: what is no pixel goes."""
+    CHARSET = enum.auto()
 
 
 #: Kept or not by what they say: looked at when all the names of the instance are known.
@@ -141,20 +156,8 @@ class Profile:
     @classmethod
     def from_config(cls, config: DeidentificationConfig) -> Profile:
         """The profile that a hospital's configuration asks for."""
-        switches = {
-            Option.CLEAN_DESCRIPTORS: config.clean_descriptors,
-            Option.RETAIN_MODIFIED_DATES: config.retain_modified_dates,
-            Option.RETAIN_PATIENT_CHARACTERISTICS: config.retain_patient_characteristics,
-            Option.RETAIN_DEVICE_IDENTITY: config.retain_device_identity,
-            Option.RETAIN_UIDS: config.retain_uids,
-            Option.RETAIN_SAFE_PRIVATE: config.retain_safe_private,
-            Option.CLEAN_STRUCTURED_CONTENT: config.clean_structured_content,
-            Option.CLEAN_GRAPHICS: config.clean_graphics,
-            Option.CLEAN_PIXEL_DATA: config.clean_pixel_data,
-            Option.CLEAN_VISUAL_FEATURES: config.clean_visual_features,
-        }
-        options = frozenset({Option.BASIC} | {option for option, on in switches.items() if on})
-        return cls(options, frozenset(map(normal, config.safe_words)))
+        options = {option for key, option in SWITCHES.items() if getattr(config, key)}
+        return cls(frozenset({Option.BASIC} | options), frozenset(map(normal, config.safe_words)))
 
     @property
     def digest(self) -> str:

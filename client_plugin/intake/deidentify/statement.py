@@ -15,21 +15,7 @@ from client_plugin.config import DeidentificationConfig
 from client_plugin.intake.deidentify import standard
 from client_plugin.intake.deidentify.codes import Done, Option, Reason, Rule
 from client_plugin.intake.deidentify.keyed import MAX_SHIFT_DAYS
-from client_plugin.intake.deidentify.profile import VERSION, Op, Profile
-
-#: Key in the site's configuration -> the option it switches.
-SWITCHES = {
-    "clean_pixel_data": Option.CLEAN_PIXEL_DATA,
-    "clean_visual_features": Option.CLEAN_VISUAL_FEATURES,
-    "clean_graphics": Option.CLEAN_GRAPHICS,
-    "clean_structured_content": Option.CLEAN_STRUCTURED_CONTENT,
-    "clean_descriptors": Option.CLEAN_DESCRIPTORS,
-    "retain_modified_dates": Option.RETAIN_MODIFIED_DATES,
-    "retain_patient_characteristics": Option.RETAIN_PATIENT_CHARACTERISTICS,
-    "retain_device_identity": Option.RETAIN_DEVICE_IDENTITY,
-    "retain_uids": Option.RETAIN_UIDS,
-    "retain_safe_private": Option.RETAIN_SAFE_PRIVATE,
-}
+from client_plugin.intake.deidentify.profile import SWITCHES, VERSION, Op, Profile
 
 _OPS = {
     Op.REMOVE: "removed",
