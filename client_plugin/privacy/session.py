@@ -230,7 +230,7 @@ class AggregationSession(FLComponent):
         simulated = simulation.folder()
         if simulated and not (startup / "client.crt").exists():
             credentials, root = simulation.credentials(simulated, name)
-            policy, servers = GovernanceConfig(), frozenset({simulation.SERVER})
+            policy, servers = GovernanceConfig(min_sites=2), frozenset({simulation.SERVER})
         else:
             credentials = Credentials((startup / "client.crt").read_bytes(), (startup / "client.key").read_bytes())
             root, servers = (startup / "rootCA.pem").read_bytes(), _server_names(startup / "fed_client.json")
