@@ -17,8 +17,9 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.networks import build
 from client_plugin.learning.tasks import open_task
-from client_plugin.learning.training import network_for, to_weights
+from client_plugin.learning.training import definition_of, to_weights
 from demo import processes
 from demo.checks import needles, search
 from demo.federation import SERVER
@@ -108,7 +109,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
 def initial_weights() -> dict[str, np.ndarray]:
     """What every hospital starts from, by the job's seed."""
     config = LearningConfig.from_job(LEARNING)
-    return to_weights(network_for(open_task(config), config))
+    return to_weights(build(definition_of(open_task(config), config), config.training.seed))
 
 
 def final_weights(outcome: Outcome) -> dict[str, np.ndarray]:
