@@ -22,7 +22,6 @@ _SMALLEST_SHARE = 0.1
 _SURE, _CHARACTERS = 0.7, 2
 #: Text that is still read after blanking.
 _LEFT_SURE, _LEFT_CHARACTERS = 0.8, 3
-_FRAMES_LOOKED_AT = 5
 
 
 def clean(dataset: Dataset, regions: list[Box], *, everything: bool) -> list[Box]:
@@ -110,13 +109,13 @@ def decode(dataset: Dataset) -> NDArray[np.generic]:
 
 
 def shown(dataset: Dataset, pixels: NDArray[np.generic]) -> list[NDArray[np.uint8]]:
-    """Some frames as they are seen: 8 bits, three colours. The brightest of all of them is one: text stands still."""
+    """Some frames as they are seen: 8 bits, three colours. The brightest and the darkest of all show text of any."""
     count = len(pixels)
     frames = [pixels[i] for i in sorted({0, count // 2, count - 1})]
     if count > 1:
-        frames.append(pixels.max(axis=0))
+        frames += [pixels.max(axis=0), pixels.min(axis=0)]
     shown: list[NDArray[np.uint8]] = []
-    for frame in frames[:_FRAMES_LOOKED_AT]:
+    for frame in frames:
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             shown.append(_eight_bits(apply_color_lut(frame, dataset)))
         elif frame.ndim == 3:

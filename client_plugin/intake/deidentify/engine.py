@@ -90,7 +90,7 @@ class Deidentifier:
             elements: dict[BaseTag, Any] = {}
             walk.items(ds, standard.TOP, (), elements)
             walk.finish()
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, NotImplementedError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, RuntimeError):
             raise Quarantine(Reason.UNREADABLE) from None  # the original message may quote a value
         elements |= header.statements(self.profile, implicit, little)
         dataset = FileDataset("", elements, file_meta=meta, preamble=bytes(128))

@@ -1,6 +1,7 @@
 """Whatever arrives: an instance or a refusal with a reason, never another exception, never a planted name."""
 
 import random
+import struct
 import warnings
 from io import BytesIO
 
@@ -8,7 +9,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 
-from client_plugin.intake.deidentify import Deidentifier, Quarantine
+from client_plugin.intake.deidentify import Deidentifier, Quarantine, Reason
 
 from .conftest import read, written
 
@@ -61,3 +62,17 @@ def test_deep_nesting(deidentifier: Deidentifier, ct: Dataset) -> None:
     out = deidentifier.apply(read(written(ct))).encoded()
     assert b"Mustermann" not in out
     assert out.count(b"CONTAINER") == 60
+
+
+def test_bottomless_nesting_is_refused(deidentifier: Deidentifier, ct: Dataset) -> None:
+    content = b""
+    for _ in range(2000):
+        content = b"\xfe\xff\x00\xe0" + struct.pack("<I", len(content)) + content
+        content = b"\x40\x00\x30\xa7SQ\0\0" + struct.pack("<I", len(content)) + content
+    ct.SOPClassUID = ct.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.33"
+    for element in [e for e in ct if e.tag > 0x0040A730]:
+        del ct[element.tag]
+    ds = read(written(ct) + content)
+    with pytest.raises(Quarantine) as caught:
+        deidentifier.apply(ds)
+    assert caught.value.reason is Reason.UNREADABLE
