@@ -137,7 +137,10 @@ def default_parts(config: NodeConfig) -> list[Part]:
     logs.configure("node", config.site, config.root / "logs")
 
     from client_plugin.archive.archive import Archive
+    from client_plugin.dicom.echo import PeerWatch
     from client_plugin.intake.service import Intake
     from client_plugin.metrics.exporter import MetricsServer
+    from client_plugin.status_page.app import StatusPage
 
-    return [MetricsServer(config, Archive.open(config).catalogue), Intake(config)]
+    catalogue = Archive.open(config).catalogue
+    return [MetricsServer(config, catalogue), StatusPage(config, catalogue), PeerWatch(config), Intake(config)]

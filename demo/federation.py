@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nvflare.apis.job_def import JobMetaKey, RunStatus
 from nvflare.fuel.flare_api.api_spec import NoConnection, TargetType
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
@@ -23,7 +24,7 @@ from client_plugin.node import read_state
 from demo import processes
 from demo.workspace import DemoError, Workspace
 from provisioning.provision import provision
-from server_config.monitoring.stack import free_ports
+from server_config.monitoring.stack import ALERTMANAGER, PROMETHEUS, free_ports
 
 SERVER = "fedpacs-server"
 ADMIN = "lead@consortium.example"
@@ -44,6 +45,12 @@ class Hospital:
     pacs_ae_title: str
     dicom_port: int
     metrics_port: int
+    status_port: int
+
+    @property
+    def status_url(self) -> str:
+        """The node's page for people."""
+        return f"http://127.0.0.1:{self.status_port}/"
 
     def node(self, policy: dict[str, Any]) -> dict[str, Any]:
         """The hospital's ``fedpacs.yaml``: its PACS may send from this machine, and a study is soon complete."""
@@ -58,14 +65,15 @@ class Hospital:
             "intake": {"quiet_seconds": 3, "min_free_bytes": 200_000_000},
             "governance": policy,
             "metrics": {"port": self.metrics_port},
+            "status_page": {"port": self.status_port},
         }
 
 
 def hospitals(letters: str) -> list[Hospital]:
     """Hospitals named by letters ("abc"), on free ports."""
-    ports = free_ports(2 * len(letters))
+    ports = free_ports(3 * len(letters))
     return [
-        Hospital(f"hospital-{x}", f"FEDPACS_{x.upper()}", f"PACS_{x.upper()}", ports[2 * i], ports[2 * i + 1])
+        Hospital(f"hospital-{x}", f"FEDPACS_{x.upper()}", f"PACS_{x.upper()}", *ports[3 * i : 3 * i + 3])
         for i, x in enumerate(letters)
     ]
 
@@ -231,6 +239,8 @@ class Federation:
         """Shut everything of this run down, in order if it still listens, and by signals what is left."""
         if not any(True for _ in processes.marked(self.workspace.run_id)):
             return
+        # NVFlare's shutdown does not reach these, and waiting for them would use up the federation's time to stop.
+        processes.stop_programs(self.workspace.run_id, (*PROMETHEUS, *ALERTMANAGER))
         with suppress(Exception):  # whatever is wrong with it, the signals below end it
             self._ask_to_shut_down()
             self._wait_until_gone(STOP_SECONDS)
@@ -266,3 +276,10 @@ def _answers(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def job_ended(session: Session, job_id: str) -> str | None:
+    """The job's final status, or None while it waits or runs."""
+    status = str(session.get_job_meta(job_id).get(JobMetaKey.STATUS.value))
+    waiting = (RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value)
+    return None if status in waiting else status

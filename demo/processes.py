@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -56,6 +57,14 @@ def stop(run_id: str, *, patience: float) -> int:
                 killed.add(process.pid)
         psutil.wait_procs(living, timeout=3.0)
     return len(killed)
+
+
+def stop_programs(run_id: str, names: Collection[str]) -> None:
+    """Ask those of the run's processes to end whose program has one of these names."""
+    for process in marked(run_id):
+        with suppress(psutil.Error):
+            if Path(process.exe()).name in names:
+                process.terminate()
 
 
 class MemoryWatch:

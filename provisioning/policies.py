@@ -68,6 +68,17 @@ def privacy() -> Json:
     }
 
 
+NVFLARE_TIMES: tuple[Json, ...] = (
+    {
+        "id": "nvflare_times",
+        "path": "nvflare.metrics.system_metrics_collector.SysMetricsCollector",
+        "args": {"tags": {}},
+    },
+    {"id": "nvflare_events", "path": "observability.nvflare_events.NVFlareEvents", "args": {}},
+)
+"""NVFlare times its own events (heartbeats, registration), and we show them to Prometheus."""
+
+
 def hospital_resources(*, embedded: bool) -> Json:
     """``resources.json`` of a hospital.
 
@@ -94,6 +105,7 @@ def hospital_resources(*, embedded: bool) -> Json:
             "args": {},
         },
         {"id": "edge_node", "path": "client_plugin.flare.EdgeNodeComponent", "args": {"embedded": embedded}},
+        *NVFLARE_TIMES,
     ]
     return {
         "format_version": 2,
@@ -116,7 +128,9 @@ def server_resources(*, storage: str, metrics: Json | None = None) -> Json:
     metrics
         ``host`` and ``port`` of the server's Prometheus endpoint; None: no endpoint.
     """
-    exporter = [{"id": "metrics", "path": "server_config.exporter.ServerMetrics", "args": metrics}] if metrics else []
+    exporter: list[Json] = []
+    if metrics:
+        exporter = [{"id": "metrics", "path": "server_config.exporter.ServerMetrics", "args": metrics}, *NVFLARE_TIMES]
     return {
         "format_version": 2,
         "class_list_enforcement_mode": "enforce",

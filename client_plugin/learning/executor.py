@@ -34,7 +34,7 @@ from client_plugin.learning.training import LocalTrainer, Weights
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import JobState, Quality, RoundEnd
 from client_plugin.privacy.filters import META_METRICS, META_WEIGHT
-from client_plugin.privacy.session import AggregationSession, session_of
+from client_plugin.privacy.session import HEADER_CONTRIBUTORS, AggregationSession, session_of
 from observability import logs
 
 TASK_TRAIN = "train"
@@ -83,7 +83,8 @@ class FederatedTraining(Executor):
         self._apply(shareable, number)
         if task_name == TASK_FINISH:
             return self._finish(self._trainer, fl_ctx)
-        return self._train(self._trainer, number, fl_ctx)
+        contributors: list[str] = shareable.get_header(HEADER_CONTRIBUTORS, [])
+        return self._train(self._trainer, number, contributors, fl_ctx)
 
     def _prepare(self, fl_ctx: FLContext) -> None:
         config = node_config(fl_ctx)
@@ -129,7 +130,7 @@ class FederatedTraining(Executor):
         self._weights = {name: value + delta[name] for name, value in self._weights.items()}
         self._applied = number
 
-    def _train(self, trainer: LocalTrainer, number: int, fl_ctx: FLContext) -> Shareable:
+    def _train(self, trainer: LocalTrainer, number: int, contributors: list[str], fl_ctx: FLContext) -> Shareable:
         started = time.monotonic()
         metrics.ROUND.set(number + 1)
         evaluation = trainer.evaluate(self._weights)
@@ -138,7 +139,8 @@ class FederatedTraining(Executor):
         said = {"loss": result.loss, "balanced_accuracy": evaluation.balanced_accuracy}
         seconds = time.monotonic() - started
         self._measure(said, seconds)
-        self._record({"round": number + 1, **said, "seconds": seconds, "images": result.images})
+        row = {"round": number + 1, **said, "seconds": seconds, "images": result.images}
+        self._record({**row, "sites_before": len(contributors)})
         self.log_info(fl_ctx, f"round {number + 1}: loss {result.loss:.4f}")
         update = DXO(DataKind.WEIGHT_DIFF, data=delta)
         update.set_meta_prop(META_WEIGHT, float(result.images))

@@ -137,6 +137,8 @@ class LocalTrainer:
             losses.append(float(loss.detach()))
             metrics.DATA_SECONDS.inc(drawn_at - begun)
             metrics.COMPUTE_SECONDS.inc(time.perf_counter() - drawn_at)
+            metrics.LOCAL_STEPS.inc()
+            metrics.TRAINED_SAMPLES.inc(training.batch_size)
             metrics.LOCAL_EPOCHS.inc(training.batch_size / len(samples))
             if on_step is not None:
                 on_step(step + 1, training.steps, losses[-1])

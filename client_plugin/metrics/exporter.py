@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import InfoMetricFamily, Metric
 
 from client_plugin.archive.received import CatalogueReason
 from client_plugin.config import ConfigError, MetricsConfig, NodeConfig
+from client_plugin.governance.policy import Rule
 from client_plugin.intake import deidentify
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.metrics import instruments
@@ -74,6 +75,7 @@ class MetricsServer:
         for reasons in (IntakeReason, CatalogueReason, deidentify.Reason):
             instruments.QUARANTINED.start(reasons)
         instruments.DEIDENTIFICATION_ACTIONS.start(deidentify.Done)
+        instruments.JOBS_REFUSED.start(Rule)
         metrics = self._config.metrics
         parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, *self._sampled, Build())
         collectors = dict(zip(COLLECTORS, parts, strict=True))

@@ -125,20 +125,20 @@ def latest_job(folder: Path, *, running: bool) -> Job | None:
     if not files:
         return None
     path = files[-1]
-    rounds = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        row = json.loads(line)
-        sites = row.get("sites")
-        rounds.append(
-            Round(
-                number=number,
-                loss=row.get("loss"),
-                quality=row.get("balanced_accuracy", row.get("dice")),
-                seconds=row.get("seconds"),
-                sites=len(sites) if isinstance(sites, list) else sites,
-            )
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # A site learns with the next round's task who was in the sum of the one before.
+    sites = [row.get("sites_before") for row in rows[1:]] + [None]
+    rounds = tuple(
+        Round(
+            number=number,
+            loss=row.get("loss"),
+            quality=row.get("balanced_accuracy", row.get("dice")),
+            seconds=row.get("seconds"),
+            sites=summed,
         )
-    return Job(path.parent.name, running, tuple(rounds), datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        for number, (row, summed) in enumerate(zip(rows, sites, strict=True), start=1)
+    )
+    return Job(path.parent.name, running, rounds, datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
 
 def alerts_of(alertmanager: str | None) -> tuple[tuple[Alert, ...] | None, str]:

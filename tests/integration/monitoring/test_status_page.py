@@ -37,7 +37,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     running.send(planted_pdf(folder / "pdf", 2))
     models = NodeConfig.load(running.kit).models / "3f0c0f5e-job"
     models.mkdir(parents=True)
-    rows = [{"loss": 2.3 / n, "balanced_accuracy": 0.1 * n, "seconds": 4.0, "sites": 3} for n in range(1, 6)]
+    rows = [{"loss": 2.3 / n, "balanced_accuracy": 0.1 * n, "seconds": 4.0, "sites_before": 3} for n in range(1, 6)]
     (models / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     until(lambda: running.value("fedpacs_spool_instances") == 0, 60, "the workers")
     until(lambda: "unsupported-content" in text(running), 30, "the quarantine")

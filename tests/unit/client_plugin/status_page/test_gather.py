@@ -63,7 +63,7 @@ def test_quarantine_is_grouped_with_its_cure(catalogue: Catalogue) -> None:
 def test_the_job_that_trained_last(tmp_path: Path) -> None:
     assert latest_job(tmp_path, running=False) is None
     (tmp_path / "job-1").mkdir()
-    lines = [{"loss": 1.5, "balanced_accuracy": 0.2, "seconds": 3.0, "sites": ["a", "b"]}, {"loss": 1.0}]
+    lines = [{"loss": 1.5, "balanced_accuracy": 0.2, "seconds": 3.0}, {"loss": 1.0, "sites_before": 2}]
     (tmp_path / "job-1" / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     job = latest_job(tmp_path, running=True)
     assert job is not None
