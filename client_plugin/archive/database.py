@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from client_plugin.archive.models import Base
+from client_plugin.archive.turns import Turns
 
 HEAD = "0003"  # the newest migration; a test compares it with the scripts
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -31,6 +32,7 @@ class Database:
         self._writer = engine.execution_options(fedpacs_write=True)
         snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._reader = engine.execution_options(**snapshot)  # in SQLite every transaction sees one snapshot
+        self._turns = Turns(Path(f"{engine.url.database}-turns")) if engine.dialect.name == "sqlite" else None
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -46,6 +48,9 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+        if self._turns is not None:
+            self._turns.close()
+            self._turns = None
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -56,8 +61,17 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction; what it wrote survives a power cut once the block is left."""
-        with Session(self._writer) as session, session.begin():
+        with self._turn(), Session(self._writer) as session, session.begin():
             yield session
+
+    @contextmanager
+    def _writing_below_orm(self) -> Iterator[Connection]:
+        """The same without a session, for a transaction that has to be quick."""
+        with self._turn(), self._writer.begin() as connection:
+            yield connection
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._turns is None else self._turns.take()
 
     def insert_new(self, model: type[Base]) -> Any:
         """``INSERT … ON CONFLICT DO NOTHING``: rows that exist are left as they are, whoever made them."""

@@ -95,7 +95,7 @@ class ReceivedRows(Database):
         # Sorted, so that two processes with overlapping batches wait for each other in one order (PostgreSQL).
         rows = sorted((_values(new) for new in batch), key=lambda row: str(row["uid_digest"]))
         # Below the ORM, and with one prepared statement: it is the transaction that a PACS waits for.
-        with self._writer.begin() as connection:
+        with self._writing_below_orm() as connection:
             stored = set(connection.scalars(self._insert_received, rows))
             known: dict[str, str] = {}
             if len(stored) < len(batch):
