@@ -13,8 +13,8 @@ from client_plugin.config import NodeConfig
 from .conftest import START
 from .samples import CT, EXPLICIT_LE, ct
 
-TOTAL = 120
-KILLS = 5
+TOTAL = 60
+KILLS = 3
 
 
 def content(number: int) -> bytes:
