@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nvflare.apis.job_def import JobMetaKey, RunStatus
 from nvflare.fuel.flare_api.api_spec import NoConnection, TargetType
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
@@ -276,10 +275,3 @@ def _answers(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def job_ended(session: Session, job_id: str) -> str | None:
-    """The job's final status, or None while it waits or runs."""
-    status = str(session.get_job_meta(job_id).get(JobMetaKey.STATUS.value))
-    waiting = (RunStatus.SUBMITTED.value, RunStatus.APPROVED.value, RunStatus.DISPATCHED.value, RunStatus.RUNNING.value)
-    return None if status in waiting else status

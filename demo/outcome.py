@@ -67,7 +67,7 @@ class Outcome:
         workspace = self.federation.workspace
         result.save(workspace.run)
         write_report(result, workspace.run / "report.html")
-        for name in ("result.json", "report.html"):
+        for name in ("result.json", "crops.json", "report.html"):
             shutil.copyfile(workspace.run / name, workspace.root / name)
         return result
 
@@ -125,7 +125,11 @@ class Outcome:
             updates=len(parts),
             bytes_received=sum(part.bytes_up for part in parts),
             bytes_sent=sum(part.bytes_down for part in parts),
-            in_clear=("which sites took part and when", "each site's loss and balanced accuracy, as its policy allows"),
+            in_clear=(
+                "names and certificates of the sites",
+                "who contributed to each round, when, and how large the messages were",
+                "each site's loss and balanced accuracy, as its policy allows",
+            ),
             searched_for=("the model's weights", "the hospitals' private keys", "the hospitals' site keys"),
             files_searched=files,
             secrets_found=len(found),

@@ -8,20 +8,19 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nvflare.apis.job_def import RunStatus
-from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, TargetType
-from nvflare.fuel.flare_api.flare_api import Session
 from rich.console import Console
 
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.config import NodeConfig
 from demo import data, processes, rounds, studies
-from demo.federation import SERVER, Federation, hospitals, job_ended
+from demo.federation import SERVER, Federation, hospitals
+from demo.lead import Lead
 from demo.live import Board
 from demo.outcome import Outcome
 from demo.result import Address, DemoResult, Evaluation
@@ -272,23 +271,17 @@ class _Run:
     def _train(self) -> tuple[str, rounds.Progress]:
         """Submit the job as the consortium's lead and follow it by the admin API."""
         folder = job(self.arguments, self.options.learning).write(self.workspace.run / "job")
-        session = self.federation.session()
-        try:
-            job_id = session.submit_job(str(folder))
-            progress = self._follow(session, job_id)
-        finally:
-            session.close()
-        return job_id, progress
+        with Lead(self.federation.session) as lead:
+            job_id = lead.submit(folder)
+            return job_id, self._follow(lead, job_id)
 
-    def _follow(self, session: Session, job_id: str) -> rounds.Progress:
+    def _follow(self, lead: Lead, job_id: str) -> rounds.Progress:
         """Show the rounds while they happen; at the end, read the job's result as the lead would."""
-        while (status := job_ended(session, job_id)) is None:
-            with suppress(JobNotFound, JobNotRunning):  # it waits for its turn, or has just ended
-                stats = session.show_stats(job_id, TargetType.SERVER)
-                if progress := rounds.from_stats(stats, self._training_images(job_id)):
-                    self._show(progress)
+        while (status := lead.ended(job_id)) is None:
+            if progress := rounds.from_stats(lead.stats(job_id), self._training_images(job_id)):
+                self._show(progress)
             time.sleep(0.7)
-        result = Path(session.download_job_result(job_id, str(self.workspace.run / "download")))
+        result = lead.download(job_id, self.workspace.run / "download")
         progress = rounds.from_journal(
             json.loads(next(result.rglob("rounds.json")).read_text()), self._training_images(job_id)
         )

@@ -55,6 +55,9 @@ def provision(project: dict[str, Any], workspace: Path) -> dict[str, Path]:
     ProvisionError
         NVFlare or one of our builders refused; nothing is left behind.
     """
+    # Every private key of the project is below: nobody else's to read.
+    workspace.mkdir(parents=True, exist_ok=True)
+    workspace.chmod(0o700)
     said = io.StringIO()
     try:
         with redirect_stdout(said), redirect_stderr(said):

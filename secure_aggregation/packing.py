@@ -39,14 +39,13 @@ def pack_residues(residues: Words, ring: tuple[int, ...]) -> Bytes:
     if len(ring) == 1:
         return _pack_pairs(low) if bits == 60 else pack_words(low, bits // 8)
     high = residues[:, 1].reshape(-1)
-    words = low | (high << np.uint64(ring[0]))
     if bits <= 64:
-        return pack_words(words, bits // 8)
-    # 72 bits: the low 64, and then the 8 that did not fit.
-    packed = np.empty((words.size, 9), np.uint8)
-    packed[:, :8] = words.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
-    packed[:, 8] = (high >> np.uint64(64 - ring[0])).astype(np.uint8)
-    return packed.reshape(-1)
+        return pack_words(low | (high << np.uint64(ring[0])), bits // 8)
+    packed = np.empty(low.size * 9, np.uint8)
+    first, last = _halves(packed, 9)
+    first[:] = low | (high << np.uint64(36))
+    last[:] = (low >> np.uint64(8)) | (high << np.uint64(28))
+    return packed
 
 
 def unpack_residues(packed: Bytes, ring: tuple[int, ...], degree: int) -> Words:
@@ -57,35 +56,38 @@ def unpack_residues(packed: Bytes, ring: tuple[int, ...], degree: int) -> Words:
     if len(ring) == 1:
         words = _unpack_pairs(packed) if bits == 60 else unpack_words(packed, bits // 8)
         return words.reshape(-1, 1, degree)
-    first = np.uint64(ring[0])
     if bits <= 64:
         words = unpack_words(packed, bits // 8)
-        high = words >> first
+        low, high = words, words >> np.uint64(ring[0])
     else:
-        rows = packed.reshape(-1, 9)
-        words = np.ascontiguousarray(rows[:, :8]).reshape(-1).view("<u8").astype(np.uint64, copy=False)
-        high = (words >> first) | (rows[:, 8].astype(np.uint64) << np.uint64(64 - ring[0]))
-    residues = np.empty((words.size // degree, 2, degree), np.uint64)
-    np.bitwise_and(words.reshape(-1, degree), np.uint64((1 << ring[0]) - 1), out=residues[:, 0])
+        low, last = _halves(np.ascontiguousarray(packed), 9)
+        high = last >> np.uint64(28)
+    residues = np.empty((low.size // degree, 2, degree), np.uint64)
+    np.bitwise_and(low.reshape(-1, degree), np.uint64((1 << ring[0]) - 1), out=residues[:, 0])
     residues[:, 1] = high.reshape(-1, degree)
     return residues
 
 
+def _halves(packed: Bytes, size: int) -> tuple[Words, Words]:
+    """Of every ``size`` bytes the first 8 and the last 8 as words, without a copy; they overlap in the middle."""
+    count = packed.size // size
+    first = np.ndarray((count,), "<u8", packed.data, 0, (size,))
+    return first, np.ndarray((count,), "<u8", packed.data, size - 8, (size,))
+
+
 def _pack_pairs(words: Words) -> Bytes:
-    """Two words of 60 bits in 15 bytes: the first, and the low 4 bits of the second, in 8; the rest in 7."""
+    """Two words of 60 bits in 15 bytes."""
+    packed = np.empty(words.size // 2 * 15, np.uint8)
+    low, high = _halves(packed, 15)
     first, second = words[0::2], words[1::2]
-    packed = np.empty((first.size, 15), np.uint8)
-    packed[:, :8] = (first | (second << np.uint64(60))).astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
-    packed[:, 8:] = (second >> np.uint64(4)).astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)[:, :7]
-    return packed.reshape(-1)
+    low[:] = first
+    high[:] = (first >> np.uint64(56)) | (second << np.uint64(4))
+    return packed
 
 
 def _unpack_pairs(packed: Bytes) -> Words:
-    rows = packed.reshape(-1, 15)
-    low = np.ascontiguousarray(rows[:, :8]).reshape(-1).view("<u8").astype(np.uint64, copy=False)
-    wide = np.zeros((len(rows), 8), np.uint8)
-    wide[:, :7] = rows[:, 8:]
+    low, high = _halves(np.ascontiguousarray(packed), 15)
     words = np.empty(2 * low.size, np.uint64)
     np.bitwise_and(low, np.uint64((1 << 60) - 1), out=words[0::2])
-    words[1::2] = (low >> np.uint64(60)) | (wide.reshape(-1).view("<u8").astype(np.uint64, copy=False) << np.uint64(4))
+    np.right_shift(high, np.uint64(4), out=words[1::2])
     return words

@@ -11,7 +11,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 
-from client_plugin.privacy.session import HEADER_REASON, NotSentError, Wire, payload_of, session_of
+from client_plugin.privacy.session import HEADER_REASON, NotSentError, Wire, audit, payload_of, session_of
 from secure_aggregation.errors import ProtocolError
 from secure_aggregation.site import Site
 
@@ -55,7 +55,7 @@ class CeremonyExecutor(Executor):
                 return session.release(ANSWERED[task_name](session.site, payload))
             return make_reply(ReturnCode.TASK_UNKNOWN)
         except ProtocolError as error:
-            log.error("%s refused: %s", task_name, error)  # noqa: TRY400 - the reason says it all
+            audit(task_name, error, fl_ctx)
             return make_reply(ReturnCode.EXECUTION_EXCEPTION, {HEADER_REASON: error.reason.value})
         except NotSentError as error:
             log.error("%s refused: %s", task_name, error)  # noqa: TRY400

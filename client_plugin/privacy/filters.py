@@ -26,11 +26,12 @@ from client_plugin.privacy.session import (
     PAYLOAD,
     AggregationSession,
     NotSentError,
+    audit,
     payload_of,
     session_of,
 )
 from secure_aggregation import catching_up, ceremony, messages, revealing, rounds
-from secure_aggregation.errors import Reason
+from secure_aggregation.errors import ProtocolError, Reason
 
 META_WEIGHT = "fedpacs.weight"
 META_METRICS = "fedpacs.metrics"
@@ -67,7 +68,11 @@ class OpenAggregate(Filter):
         if kind != rounds.ROUND:
             raise NotSentError("the server sent something that is no message to a site")
         session = session_of(fl_ctx)
-        instruction = session.begin(payload)
+        try:
+            instruction = session.begin(payload)
+        except ProtocolError as error:
+            audit("round", error, fl_ctx)
+            raise
         opened = instruction.opened
         kind = kind_of_data(session)
         data = DXO(kind, data=session.opened_tensors(opened)).to_shareable() if opened else Shareable()
@@ -106,7 +111,11 @@ class SealUpdate(Filter):
         weight = dxo.get_meta_prop(META_WEIGHT)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise NotSentError(f"the update's meta has no number '{META_WEIGHT}'")
-        out = Shareable({PAYLOAD: session.seal(dxo.data, float(weight))})
+        try:
+            out = Shareable({PAYLOAD: session.seal(dxo.data, float(weight))})
+        except ProtocolError as error:
+            audit("update", error, fl_ctx)
+            raise
         out.set_header(HEADER_METRICS, shared(dxo.get_meta_prop(META_METRICS, {}), allowed))
         return session.sealed(out)
 

@@ -22,6 +22,7 @@ from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+from nvflare.apis.utils.fl_context_utils import add_job_audit_event
 from nvflare.apis.workspace import Workspace
 
 from client_plugin.config import GovernanceConfig, NodeConfig
@@ -229,7 +230,7 @@ class AggregationSession(FLComponent):
         simulated = simulation.folder()
         if simulated and not (startup / "client.crt").exists():
             credentials, root = simulation.credentials(simulated, name)
-            policy, servers = GovernanceConfig(), frozenset({simulation.SERVER})
+            policy, servers = GovernanceConfig(min_sites=2), frozenset({simulation.SERVER})
         else:
             credentials = Credentials((startup / "client.crt").read_bytes(), (startup / "client.key").read_bytes())
             root, servers = (startup / "rootCA.pem").read_bytes(), _server_names(startup / "fed_client.json")
@@ -266,6 +267,12 @@ class AggregationSession(FLComponent):
         log.error("a filter of the job replaced the sealed result: it is emptied")
         result.clear()
         result.set_return_code(ReturnCode.TASK_RESULT_FILTER_ERROR)
+
+
+def audit(what: str, error: ProtocolError, fl_ctx: FLContext) -> None:
+    """Write a refusal into the log and into the site's audit log (NVFlare's ``audit.log``)."""
+    log.error("%s refused: %s", what, error)
+    add_job_audit_event(fl_ctx=fl_ctx, msg=f"aggregation: {what} refused: {error}")
 
 
 def session_of(fl_ctx: FLContext) -> AggregationSession:

@@ -54,9 +54,4 @@ class LyingFedAvg(EncryptedFedAvg):
         closed = super()._round(step, sums, last, run)
         if self._lie == "sum":
             closed.payload[6] ^= 0x20
-        if self._lie == "drop":
-            running = sums._sum
-            assert running._total is not None
-            running._total //= 2
-            return replace(closed, payload=running.finish())
         return closed

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.federation
 SITES = ("site-1", "site-2", "site-3")
 
 
-def simulate(folder: Path, *, declared: bool) -> tuple[Path, str]:
+def simulate(folder: Path) -> tuple[Path, str]:
     """Run the job; the answer is the workspace and what was printed."""
     server, client = job("he+masks")
     gates = "client_plugin.privacy.filters."
@@ -38,9 +38,8 @@ def simulate(folder: Path, *, declared: bool) -> tuple[Path, str]:
     (folder / "job" / "meta.json").write_text(json.dumps(meta))
     (config / "config_fed_server.json").write_text(json.dumps(server))
     (config / "config_fed_client.json").write_text(json.dumps(client))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-    if declared:
-        environment["FEDPACS_SIMULATION"] = str(folder / "certificates")
+    certificates = str(folder / "certificates")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "FEDPACS_SIMULATION": certificates}
     module = "nvflare.private.fed.app.simulator.simulator"
     command = [sys.executable, "-m", module, str(folder / "job"), "-w", str(folder / "ws"), "-n", "3", "-t", "3"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
@@ -48,7 +47,7 @@ def simulate(folder: Path, *, declared: bool) -> tuple[Path, str]:
 
 
 def test_the_job_runs_in_the_simulator(tmp_path: Path) -> None:
-    workspace, said = simulate(tmp_path, declared=True)
+    workspace, said = simulate(tmp_path)
     weights = [weight(site) for site in SITES]
     for site in SITES:
         (found,) = (workspace / site).rglob("got.json")
@@ -58,9 +57,3 @@ def test_the_job_runs_in_the_simulator(tmp_path: Path) -> None:
             for name in SHAPES:
                 exact = np.average([update(one, step)[name] for one in SITES], axis=0, weights=weights).ravel()
                 assert np.abs(np.array(answer["mean"][name]) - exact).max() < 1e-6
-
-
-def test_without_saying_so_there_are_no_certificates_and_no_sum(tmp_path: Path) -> None:
-    workspace, said = simulate(tmp_path, declared=False)
-    assert not list(workspace.rglob("got.json"))
-    assert "rootCA.pem" in said

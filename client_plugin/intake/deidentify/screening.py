@@ -32,6 +32,7 @@ _PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "RG", "IO", "PX", "NM"})
 _DATA_IODS = ("segmentation", "parametric-map", "rt-dose", "surface", "height-map", "vl-whole-slide")
 #: ImageType values (PS3.3 C.7.6.1.1.2 and the makers' own) of pictures that a console has drawn.
 _DRAWN = re.compile(r"SAVE|SCREENSHOT|DOSE|PROTOCOL|REPORT|CAPTURE|CURVE|GRAPH|DEMOGRAPHIC|VXTL|INVALID")
+_SLIDE_LABELS = frozenset({"LABEL", "OVERVIEW", "LOCALIZER"})
 #: What CTP's and deid's recipes know of single makes: dose reports, injector protocols, analyses, localizers.
 _RECIPE_TYPES = re.compile(r"LOCALI[SZ]ER|VOLREN|OTHER|PROJECTION")
 _RECIPE_SERIES = re.compile(
@@ -103,7 +104,9 @@ def check(ds: Dataset, iod: str, profile: Profile) -> None:
         raise Quarantine(Reason.UNSUPPORTED_CONTENT)
     if Option.CLEAN_VISUAL_FEATURES in profile.options and may_show_face(ds):
         raise Quarantine(Reason.RECOGNIZABLE_FACE)
-    if Option.CLEAN_PIXEL_DATA not in profile.options and text_risk(ds, iod) is TextRisk.LIKELY:
+    if shows_slide_label(ds) or (
+        Option.CLEAN_PIXEL_DATA not in profile.options and text_risk(ds, iod) is TextRisk.LIKELY
+    ):
         raise Quarantine(Reason.BURNED_IN_TEXT)
 
 
@@ -122,6 +125,13 @@ def text_risk(ds: Dataset, iod: str) -> TextRisk:
     if modality in _PROJECTIONS or kinds[:2] == ["DERIVED", "SECONDARY"] or _recipe_knows(ds, kinds):
         return TextRisk.POSSIBLE
     return TextRisk.NONE
+
+
+def shows_slide_label(ds: Dataset) -> bool:
+    """Whether a whole slide image shows the label of the slide (PS3.3 C.8.12.4.1.1): its bar code is no text."""
+    if not _has_pixels(ds) or _code(ds, "Modality") != "SM":
+        return False
+    return _code(ds, "SpecimenLabelInImage") == "YES" or not _SLIDE_LABELS.isdisjoint(_codes(ds, "ImageType"))
 
 
 def _recipe_knows(ds: Dataset, kinds: list[str]) -> bool:

@@ -70,6 +70,17 @@ def test_node_configuration_is_in_the_kit(kits: dict[str, Path]) -> None:
     assert "hospital-a" in subject.rfc4514_string()
 
 
+def test_the_folder_with_every_key_is_private(kits: dict[str, Path]) -> None:
+    workspace = kits["hospital-a"].parents[2]
+    assert list(workspace.glob("*/state/cert.json"))  # the project's root key
+    assert workspace.stat().st_mode & 0o077 == 0
+
+
+def test_each_hospital_of_the_example_has_its_own_names(kits: dict[str, Path]) -> None:
+    titles = {NodeConfig.load(kits[f"hospital-{x}"]).dicom.ae_title for x in "abc"}
+    assert len(titles) == 3
+
+
 def test_nothing_secret_is_shared_between_kits(kits: dict[str, Path]) -> None:
     seen: dict[bytes, str] = {}
     for name, kit in kits.items():

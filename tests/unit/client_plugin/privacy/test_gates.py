@@ -190,6 +190,25 @@ def test_a_kit_that_does_not_know_its_server(tmp_path: Path) -> None:
         _ = one.session.site
 
 
+def test_a_kit_without_a_certificate_takes_no_part_unless_it_is_a_simulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Hospital(tmp_path, "hospital-a", {**ARGUMENTS, "min_sites": 2}, POLICY)
+    issued = tmp_path / "hospital-a" / "startup" / "client.crt"
+    issued.unlink()
+    one.session.handle_event(EventType.END_RUN, one.context)
+    one.session.handle_event(EventType.START_RUN, one.context)
+    with pytest.raises(NotSentError, match="not running"):
+        _ = one.session.site
+    monkeypatch.setenv("FEDPACS_SIMULATION", str(tmp_path / "simulation"))
+    one.session.handle_event(EventType.START_RUN, one.context)
+    assert one.session.site._credentials.certificate != credentials("hospital-a").certificate
+    # A real kit keeps its certificate, whatever the environment says.
+    issued.write_bytes(credentials("hospital-a").certificate)
+    one.session.handle_event(EventType.START_RUN, one.context)
+    assert one.session.site._credentials.certificate == credentials("hospital-a").certificate
+
+
 @pytest.mark.parametrize("how", ["other object", "more content", "more headers"])
 def test_a_filter_of_the_job_changes_nothing_after_the_hospitals(hospitals: list[Hospital], how: str) -> None:
     one = hospitals[0]

@@ -278,3 +278,24 @@ def test_names_are_learned_from_what_is_removed_unread(deidentifier: Deidentifie
     out = deidentifier.apply(read(written(ct))).dataset
     assert out.SeriesDescription == "left"
     assert "CodeValue" not in out.AnatomicRegionSequence[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]}, False),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]}, True),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "OVERVIEW", "NONE"]}, True),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "VOLUME"], "SpecimenLabelInImage": "YES"}, True),
+    ],
+)
+def test_slide_labels(deidentifier: Deidentifier, ct: Dataset, change: dict[str, object], shown: bool) -> None:
+    ct.SOPClassUID, ct.Modality = "1.2.840.10008.5.1.4.1.1.77.1.6", "SM"
+    for keyword, value in change.items():
+        setattr(ct, keyword, value)
+    if not shown:
+        assert deidentifier.apply(ct).dataset.Modality == "SM"
+        return
+    with pytest.raises(Quarantine) as caught:
+        deidentifier.apply(ct)
+    assert caught.value.reason is Reason.BURNED_IN_TEXT
