@@ -11,6 +11,7 @@ from monai.networks.layers.spatial_transforms import AffineTransform
 
 _ANGLE, _SCALE, _SHIFT = 0.17, 0.15, 0.12  # radians; part of the size; part of half the field
 _GAMMA, _CONTRAST, _BRIGHTNESS, _NOISE = 0.25, 0.10, 0.08, 0.03
+_HALF = 0.5
 
 _warp = AffineTransform(normalized=True, align_corners=False, padding_mode="zeros")
 
@@ -27,6 +28,11 @@ def random_affine(count: int, strength: float, generator: torch.Generator) -> to
     theta[:, 1, 0], theta[:, 1, 1] = angle.sin(), scale[:, 1] * angle.cos()
     theta[:, :, 2] = uniform(count, 2) * _SHIFT
     return theta
+
+
+def warp_labels(labels: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """The same for labels 0 and 1 (n, rows, columns): what is at least half a 1 stays one."""
+    return (warp(labels[:, None].float(), theta)[:, 0] >= _HALF).long()
 
 
 def warp(images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:

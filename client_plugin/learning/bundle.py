@@ -20,9 +20,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from client_plugin.learning.config import LearningConfig
 from client_plugin.learning.evaluation import Evaluation
-from client_plugin.learning.networks import Definition
 from client_plugin.learning.training import LocalTrainer
 
 WEIGHTS = Path("models") / "model.safetensors"
@@ -48,7 +46,7 @@ def write_bundle(
         # The zoo's tools look for this file. It holds tensors only: torch.load(weights_only=True) reads it.
         torch.save({k: torch.from_numpy(np.array(v)) for k, v in weights.items()}, partial / "models" / "model.pt")
         _write_json(partial / "configs" / "metadata.json", metadata(trainer))
-        _write_json(partial / "configs" / "inference.json", inference(trainer.config, trainer.definition))
+        _write_json(partial / "configs" / "inference.json", inference(trainer))
         card = model_card(trainer, evaluation, _sha256(partial / WEIGHTS))
         (partial / "docs" / "README.md").write_text(card, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -74,9 +72,30 @@ def bundle_digest(folder: Path) -> str:
 
 def metadata(trainer: LocalTrainer) -> dict[str, Any]:
     """``configs/metadata.json`` as MONAI's bundle specification asks for it."""
-    task = trainer.config.task
-    size = [task.image_size, task.image_size]
+    about = trainer.task.about
+    size = [about.image_size, about.image_size]
     classes = {str(number): name for number, name in enumerate(trainer.task.classes)}
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "modality": "CT",
+        "num_channels": trainer.task.in_channels,
+        "spatial_shape": size,
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": {"0": f"CT in HU, window {about.window.centre:g}/{about.window.width:g}"},
+    }
+    prediction = {
+        "type": "probabilities",
+        "format": "segmentation" if about.dense else "classes",
+        "num_channels": len(classes),
+        "spatial_shape": size if about.dense else [],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": classes,
+    }
     return {
         "schema": _SCHEMA,
         "version": "0.1.0",
@@ -86,131 +105,120 @@ def metadata(trainer: LocalTrainer) -> dict[str, Any]:
         "numpy_version": version("numpy"),
         "required_packages_version": {"safetensors": version("safetensors")},
         "optional_packages_version": {},
-        "name": task.name,
-        "task": "Which organ is in a 2-D crop of a CT",
-        "description": "A small DenseNet, trained at several hospitals by federated averaging. Not a medical device.",
+        "name": trainer.config.task.name,
+        "task": about.title,
+        "description": f"{about.summary} Trained at several hospitals by federated averaging. Not a medical device.",
         "authors": "the hospitals of the federation",
         "copyright": "the hospitals of the federation",
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "magnitude",
-                    "modality": "CT",
-                    "num_channels": trainer.task.in_channels,
-                    "spatial_shape": size,
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": False,
-                    "channel_def": {"0": f"CT in HU, window {task.window.centre:g}/{task.window.width:g}"},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "probabilities",
-                    "format": "classes",
-                    "num_channels": len(classes),
-                    "spatial_shape": [],
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": False,
-                    "channel_def": classes,
-                }
-            },
-        },
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
     }
 
 
-def inference(config: LearningConfig, definition: Definition) -> dict[str, Any]:
-    """``configs/inference.json``: square crops in HU (NIfTI or NumPy files) to probabilities of the classes."""
-    task = config.task
-    low = task.window.centre - task.window.width / 2
-    size = [task.image_size, task.image_size]
+def inference(trainer: LocalTrainer) -> dict[str, Any]:
+    """``configs/inference.json``: a folder of NIfTI or NumPy files in HU to predictions.
+
+    Predictions are the names of classes, or one map of class numbers a file, written beside the input.
+    """
+    about, definition = trainer.task.about, trainer.definition
+    low = about.window.centre - about.window.width / 2
+    size = [about.image_size, about.image_size]
     preprocessing = [
         {"_target_": "LoadImage", "image_only": True},
         {"_target_": "EnsureChannelFirst", "channel_dim": "no_channel"},
-        {"_target_": "ScaleIntensityRange", "a_min": low, "a_max": low + task.window.width, "b_min": 0, "b_max": 1,
+        {"_target_": "ScaleIntensityRange", "a_min": low, "a_max": low + about.window.width, "b_min": 0, "b_max": 1,
          "clip": True},
         {"_target_": "Resize", "spatial_size": size, "mode": "bilinear", "anti_aliasing": True},
         {"_target_": "EnsureType", "dtype": "$torch.float32"},
     ]  # fmt: skip
     load = "$torch.load(@bundle_root + '/models/model.pt', weights_only=True, map_location=@device)"
+    if about.dense:
+        predictions = "$list(@probabilities.argmax(1).cpu().numpy())"
+        run = "$[numpy.save(f + '.mask', m) for f, m in zip(@files, @predictions)]"
+    else:
+        predictions = "$[@classes[i] for i in @probabilities.argmax(1).tolist()]"
+        run = "$print('\\n'.join(f + ' ' + c for f, c in zip(@files, @predictions)))"
     return {
-        "imports": ["$import glob", "$import torch"],
+        "imports": ["$import glob", "$import numpy", "$import torch"],
         "bundle_root": ".",
         "input_folder": "$@bundle_root + '/crops'",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "classes": list(task.classes),
+        "classes": list(trainer.task.classes),
         "network_def": {"_target_": definition.path, **definition.keywords},
         "network": "$@network_def.to(@device).eval()",
         "checkpoint": load,
         "preprocessing": {"_target_": "Compose", "transforms": preprocessing},
-        "files": "$sorted(glob.glob(@input_folder + '/*'))",
+        "files": "$sorted(f for f in glob.glob(@input_folder + '/*') if not f.endswith('.mask.npy'))",
         "dataset": {"_target_": "Dataset", "data": "@files", "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 64, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
         "no_gradients": "$torch.set_grad_enabled(False)",
         "probabilities": "$torch.cat([@inferer(batch.to(@device), @network).softmax(1) for batch in @dataloader])",
-        "predictions": "$[@classes[i] for i in @probabilities.argmax(1).tolist()]",
+        "predictions": predictions,
         "initialize": ["$@no_gradients", "$@network.load_state_dict(@checkpoint)"],
-        "run": ["$print('\\n'.join(f + ' ' + c for f, c in zip(@files, @predictions)))"],
+        "run": [run],
     }
 
 
 def model_card(trainer: LocalTrainer, evaluation: Evaluation, weights_sha256: str) -> str:
     """``docs/README.md``: what the model is, how it was trained, how well it does here, and its limits."""
-    config, training = trainer.config, trainer.data.training
-    recalls = "\n".join(
-        f"| {name} | {int(evaluation.confusion[i].sum())} | {evaluation.recalls[name]:.2f} |"
-        for i, name in enumerate(evaluation.classes)
-        if name in evaluation.recalls
-    )
+    config, about, samples = trainer.config, trainer.task.about, trainer.data.training
     parameters = sum(value.size for value in trainer.initial_weights().values())
-    patients = "patient" if evaluation.patients == 1 else "patients"
     return f"""# {config.task.name}
 
-Names the organ in a 2-D crop of a CT: {", ".join(evaluation.classes)}.
-Crops of {config.task.image_size} × {config.task.image_size} pixels in {", ".join(config.task.planes)} planes, boxed
-around the organ and windowed to {config.task.window.centre:g}/{config.task.window.width:g} HU (the OrganMNIST recipe).
+{about.summary}
+
+{about.recipe} Windowed to {about.window.centre:g}/{about.window.width:g} HU.
 
 **Not a medical device.** It shows that the federation works. Do not use it on patients.
 
 ## How it was trained
 
-- Network: `{trainer.definition.path}`, {parameters} parameters, group normalisation.
+- Network: `{trainer.definition.path}`, {parameters} parameters, not normalised by batch.
 - Federated averaging, {config.training.rounds} rounds of {config.training.steps} steps with
-  {config.training.batch_size} crops, drawn in balance over the classes that a hospital has; AdamW,
+  {config.training.batch_size} images, drawn in balance over the classes that a hospital has; AdamW,
   learning rate {config.training.learning_rate:g} falling along a cosine; seed {config.training.seed}.
-- This hospital contributed {len(training)} crops of {training.patients} patient(s). Their images never left it; the
-  updates left encrypted and were opened as a sum.
+- This hospital contributed {len(samples)} images of {_patients(samples.patients)}. They never left it; the updates
+  left encrypted and were opened as a sum.
 
 ## How well it does here
 
-Held-out images of the hospital that wrote this card: {evaluation.images} crops of {evaluation.patients} {patients}.
+Held out at the hospital that wrote this card: {evaluation.images} images of {_patients(evaluation.patients)}.
 Balanced accuracy **{evaluation.balanced_accuracy:.3f}** over the {len(evaluation.recalls)} classes that occur
 (chance with all {len(evaluation.classes)} classes: {1 / len(evaluation.classes):.2f}).
 
-| class | held-out crops | recall |
-|---|---|---|
-{recalls}
+{_figures(evaluation, dense=about.dense)}
 
 ## Limits
 
 - With fewer than eight patients at a hospital, the held-out images are a contiguous slab of the *same* patients'
   bodies: no voxel is in both sides, but the patient, the scanner and the contrast phase are. Such a figure says
   nothing about other patients.
-- Neighbouring crops of one patient look alike; the number of crops overstates the evidence. Count patients.
+- Neighbouring images of one patient look alike; their number overstates the evidence. Count patients.
 - Settings were chosen while looking at these held-out images, so the figures are optimistic.
-- Labels come from an automatic segmentation and were not reviewed.
-- It sees the box around an organ: it names what somebody, or something, has already found.
+- The labels are taken as they came and were not reviewed.
 
 ## Files
 
 `models/model.safetensors` (SHA-256 `{weights_sha256}`) and the same tensors in
-`models/model.pt` for MONAI's tools; `configs/inference.json` runs on a folder of square crops in HU:
+`models/model.pt` for MONAI's tools; `configs/inference.json` runs on a folder of {about.inputs}:
 
     python -m monai.bundle run --config_file configs/inference.json --bundle_root . --input_folder crops
 """
+
+
+def _figures(evaluation: Evaluation, *, dense: bool) -> str:
+    """One row a class that occurs."""
+    counted = "pixels" if dense else "held-out images"
+    rows = [f"| class | {counted} | recall | Dice |", "|---|---|---|---|"]
+    for i, name in enumerate(evaluation.classes):
+        if name in evaluation.recalls:
+            total = int(evaluation.confusion[i].sum())
+            rows.append(f"| {name} | {total} | {evaluation.recalls[name]:.2f} | {evaluation.dice[name]:.2f} |")
+    return "\n".join(rows)
+
+
+def _patients(count: int) -> str:
+    return "1 patient" if count == 1 else f"{count} patients"
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

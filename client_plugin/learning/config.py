@@ -5,11 +5,14 @@ Every key has a default, and together the defaults are the job ``organ-classific
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from client_plugin.learning.networks import NETWORKS
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9 _-]{0,63}")
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -62,9 +65,27 @@ class ClassificationConfig(_Part):
     def _codes(cls, value: dict[str, str]) -> dict[str, str]:
         if len(set(value.values())) != len(value):
             raise ValueError("two classes have the same code")
-        if any(not code.isdigit() for code in value.values()):
+        if any(not (code.isascii() and code.isdigit()) for code in value.values()):
             raise ValueError("a class is given by its SNOMED CT code, digits only")
+        # Names end up in a bundle's configuration, where $, @ and % make an expression of a text.
+        if any(not _NAME.fullmatch(name) for name in value):
+            raise ValueError("a class name has up to 64 letters, digits, blanks, - and _, and begins with a letter")
         return value
+
+
+class SegmentationConfig(_Part):
+    """Which pixels are the lesion? Axial slices of a field around the middle, with a class for each pixel."""
+
+    name: Literal["lesion-segmentation"] = "lesion-segmentation"
+    labels: tuple[str, ...] = Field(default=("GTV-1",), min_length=1, description="Segments or regions, by label")
+    image_size: int = Field(default=96, ge=32, le=512, multiple_of=16, description="Pixels of a slice, square")
+    field_mm: float = Field(default=200.0, gt=0, le=600, description="Side of the field")
+    window: Window = Window(centre=-200, width=1200)
+
+
+_TASK_NAMES = ("organ-classification", "lesion-segmentation")
+
+TaskConfig = Annotated[ClassificationConfig | SegmentationConfig, Field(discriminator="name")]
 
 
 class NetworkConfig(_Part):
@@ -97,9 +118,21 @@ class TrainingConfig(_Part):
 class LearningConfig(_Part):
     """All of it."""
 
-    task: ClassificationConfig = ClassificationConfig()
+    task: TaskConfig = ClassificationConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _default_name(cls, value: Any) -> Any:
+        """A task without a name is the one that all defaults are about."""
+        return {"name": "organ-classification", **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _network_fits(self) -> LearningConfig:
+        if NETWORKS[self.network.name].dense != isinstance(self.task, SegmentationConfig):
+            raise ValueError(f"network {self.network.name} does not fit the task {self.task.name}")
+        return self
 
     @classmethod
     def from_job(cls, arguments: dict[str, Any]) -> LearningConfig:
@@ -113,5 +146,11 @@ class LearningConfig(_Part):
         try:
             return cls.model_validate(arguments)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'job'}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(f"{_key(e['loc'])}: {e['msg']}" for e in error.errors())
             raise LearningConfigError(f"learning arguments: {problems}") from None
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """The key as it stands in the job: pydantic puts the task's name in between."""
+    parts = [str(part) for n, part in enumerate(location) if not (n == 1 and part in _TASK_NAMES)]
+    return ".".join(parts) or "job"

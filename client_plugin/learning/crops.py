@@ -106,7 +106,7 @@ def _fields(
 
 def cut_square(
     plane: NDArray[np.float32],
-    window: Window,
+    window: Window | None,
     field: tuple[float, float, float],
     step: Sequence[float],
     size: int,
@@ -115,6 +115,8 @@ def cut_square(
 
     Parameters
     ----------
+    window
+        None: the values are taken as they are.
     field
         Top, left and length of a side in mm, from the outer edge of the first pixel.
     step
@@ -124,7 +126,8 @@ def cut_square(
     y0, y1 = int(np.floor(top / step[0])), int(np.ceil((top + side) / step[0]))
     x0, x1 = int(np.floor(left / step[1])), int(np.ceil((left + side) / step[1]))
     rows, columns = plane.shape
-    inside = windowed(np.ascontiguousarray(plane[max(0, y0) : y1, max(0, x0) : x1]), window)
+    inside = np.ascontiguousarray(plane[max(0, y0) : y1, max(0, x0) : x1])
+    inside = inside if window is None else windowed(inside, window)
     padding = (max(0, -x0), max(0, x1 - columns), max(0, -y0), max(0, y1 - rows))
     padded = functional.pad(torch.from_numpy(inside)[None, None], padding)
     resized = functional.interpolate(padded, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

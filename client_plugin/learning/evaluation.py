@@ -1,4 +1,4 @@
-"""What a classifier got right: counts, and what follows from them."""
+"""What a model got right: counts, and what follows from them. One count is an image, or a pixel in segmentation."""
 
 from __future__ import annotations
 
@@ -17,24 +17,31 @@ class Evaluation:
     classes
         Names, in the order of the matrix.
     confusion
-        int64 (classes, classes): images of the row's class that were called the column's.
-    patients
-        Patients that the images come from.
+        int64 (classes, classes): images (or pixels) of the row's class that were called the column's.
+    images, patients
+        How many images were judged, and how many patients they come from.
     """
 
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
+    images: int
     patients: int
-
-    @property
-    def images(self) -> int:
-        return int(self.confusion.sum())
 
     @property
     def recalls(self) -> dict[str, float]:
         """Of the classes that occur."""
         totals = self.confusion.sum(axis=1)
         return {name: float(self.confusion[i, i] / totals[i]) for i, name in enumerate(self.classes) if totals[i]}
+
+    @property
+    def dice(self) -> dict[str, float]:
+        """Dice coefficient of the classes that occur: twice what both agree on, by what either says."""
+        truth, said = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        return {
+            name: float(2 * self.confusion[i, i] / (truth[i] + said[i]))
+            for i, name in enumerate(self.classes)
+            if truth[i]
+        }
 
     @property
     def balanced_accuracy(self) -> float:
@@ -50,6 +57,6 @@ def confusion_matrix(truth: NDArray[np.int64], prediction: NDArray[np.int64], cl
     >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (truth, prediction), 1)
+    pairs = np.bincount(truth.ravel() * classes + prediction.ravel(), minlength=classes * classes)
+    matrix: NDArray[np.int64] = pairs.reshape(classes, classes).astype(np.int64)
     return matrix

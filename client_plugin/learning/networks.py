@@ -1,7 +1,7 @@
 """MONAI networks by short name. A job chooses a name and plain numbers; which class that is, is the site's code.
 
-All of them normalise by groups of channels instead of by batch: there are no running statistics to average, and what
-a network says of an image does not depend on the other images of a batch.
+None of them normalises by batch: there are no running statistics to average, and what a network says of an image does
+not depend on the other images of a batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 _BOTTLENECK = 4  # MONAI's bn_size
 
@@ -30,6 +30,9 @@ class Arguments(BaseModel):
 
     path: ClassVar[str]
     """Where MONAI has the class."""
+
+    dense: ClassVar[bool] = False
+    """Gives an output for each pixel instead of one for the image."""
 
     @abstractmethod
     def keywords(self) -> dict[str, Any]:
@@ -72,7 +75,27 @@ class DenseNet(Arguments):
         }
 
 
-NETWORKS: Mapping[str, type[Arguments]] = MappingProxyType({"densenet": DenseNet})
+class UNet(Arguments):
+    """Ronneberger et al., U-Net, MICCAI 2015; normalised by instance. The image's sides must be divisible by
+    2 to the number of its steps down."""
+
+    path = "monai.networks.nets.unet.UNet"
+    dense = True
+
+    channels: tuple[int, ...] = Field(default=(8, 16, 32, 64), min_length=2, max_length=5)
+
+    @field_validator("channels")
+    @classmethod
+    def _bounded(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 4 <= channels <= 512 for channels in value):
+            raise ValueError("each level has between 4 and 512 channels")
+        return value
+
+    def keywords(self) -> dict[str, Any]:
+        return {"channels": list(self.channels), "strides": [2] * (len(self.channels) - 1), "norm": "instance"}
+
+
+NETWORKS: Mapping[str, type[Arguments]] = MappingProxyType({"densenet": DenseNet, "unet": UNet})
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,6 @@ class LocalTrainer:
     def __init__(self, task: Task, data: TaskData, config: LearningConfig, device: str = "cpu") -> None:
         self.task, self.data, self.config = task, data, config
         self._device = torch.device(device)
-        # Subnormal floats of vanishing activations cost a CPU a factor, and mean nothing here.
-        torch.set_flush_denormal(True)
         self.definition = definition_of(task, config)
         self._network = build(self.definition, config.training.seed).to(self._device, memory_format=torch.channels_last)
 
@@ -121,12 +119,11 @@ class LocalTrainer:
             fused=True,
         )
         generator = torch.Generator().manual_seed(_round_seed(training.seed, number))
-        losses = []
+        losses: list[float] = []
         for step in range(training.steps):
             begun = time.perf_counter()
             drawn = torch.multinomial(samples.weights, training.batch_size, replacement=True, generator=generator)
-            targets = samples.targets[drawn]
-            images = self.task.augment(samples.images[drawn], targets, generator)
+            images, targets = self.task.augment(samples.images[drawn], samples.targets[drawn], generator)
             drawn_at = time.perf_counter()
             outputs = self._network(self._to_device(images))
             loss = self.task.loss(outputs, targets.to(self._device))

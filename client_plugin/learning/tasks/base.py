@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 
+from client_plugin.learning.config import Window
 from client_plugin.learning.evaluation import Evaluation
 from client_plugin.learning.volumes import Case
 
@@ -52,8 +53,37 @@ class TaskData:
     held_out: Samples
 
 
+@dataclass(frozen=True)
+class About:
+    """What a model card and a bundle say of a task.
+
+    Parameters
+    ----------
+    title, summary
+        A phrase, and a sentence.
+    recipe
+        How images are cut from volumes.
+    inputs
+        What a file to infer on holds.
+    window
+        The HU that become 0 and 1.
+    dense
+        A class for each pixel instead of one for the image.
+    """
+
+    title: str
+    summary: str
+    recipe: str
+    inputs: str
+    image_size: int
+    window: Window
+    dense: bool
+
+
 class Task(Protocol):
     """See the module's text."""
+
+    about: About
 
     spatial_dims: int
     in_channels: int
@@ -62,8 +92,10 @@ class Task(Protocol):
     def prepare(self, cases: Iterable[Case], held_out: frozenset[str]) -> TaskData:
         """Cut samples; patients in ``held_out`` are held out whole, all others by slab if it is empty."""
 
-    def augment(self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Change a training batch at random."""
+    def augment(
+        self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Change a training batch at random, images and targets alike."""
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean loss of a batch."""

@@ -15,10 +15,11 @@ from client_plugin.learning.crops import Crop, Structure, crops
 from client_plugin.learning.evaluation import Evaluation, confusion_matrix
 from client_plugin.learning.segments import Segment
 from client_plugin.learning.splits import choose_slabs
-from client_plugin.learning.tasks.base import Samples, TaskData
+from client_plugin.learning.tasks.base import About, Samples, TaskData
 from client_plugin.learning.volumes import Case
 
-_GUARD_MM = 3.0
+GUARD_MM = 3.0
+"""Left unused on both sides of a held-out slab."""
 
 
 class OrganClassification:
@@ -31,6 +32,17 @@ class OrganClassification:
         self.config = config
         self.classes = tuple(config.classes)
         self._strength = strength
+        size = config.image_size
+        self.about = About(
+            title="Which organ is in a 2-D crop of a CT",
+            summary=f"Names the organ in a 2-D crop of a CT: {', '.join(self.classes)}.",
+            recipe=f"Crops of {size} × {size} pixels in {', '.join(config.planes)} planes, boxed around the organ "
+            "(the OrganMNIST recipe).",
+            inputs="square crops in HU",
+            image_size=size,
+            window=config.window,
+            dense=False,
+        )
 
     def prepare(self, cases: Iterable[Case], held_out: frozenset[str]) -> TaskData:
         """Cut each case as it comes: only crops stay in memory, never more than one volume.
@@ -55,7 +67,7 @@ class OrganClassification:
         if held_out:
             slabs = [(case.pseudonym in held_out, whole)]
         else:
-            chosen = choose_slabs(class_map(case.labels, structures), case.spacing, _GUARD_MM)
+            chosen = choose_slabs(class_map(case.labels, structures), case.spacing, GUARD_MM)
             slabs = [(True, chosen.held), *((False, slab) for slab in chosen.training)]
         for is_held, (start, stop) in slabs:
             part = slice(start, stop)
@@ -77,15 +89,17 @@ class OrganClassification:
         planes = tuple(crop.plane for crop in found)
         return Samples(torch.from_numpy(images)[:, None], targets, balanced(targets), patients, planes)
 
-    def augment(self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return augment(images, self._strength, generator)
+    def augment(
+        self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return augment(images, self._strength, generator), targets
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(outputs, targets)
 
     def evaluate(self, outputs: torch.Tensor, samples: Samples) -> Evaluation:
         matrix = confusion_matrix(samples.targets.numpy(), outputs.argmax(dim=1).numpy(), len(self.classes))
-        return Evaluation(self.classes, matrix, samples.patients)
+        return Evaluation(self.classes, matrix, len(samples), samples.patients)
 
 
 def balanced(targets: torch.Tensor) -> torch.Tensor:

@@ -14,13 +14,16 @@ def test_the_defaults_are_the_organ_job() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"task": {"name": "other"}}, "task.name"),
+        ({"task": {"name": "other"}}, "task"),
         ({"byoc": True}, "byoc"),
         ({"training": {"optimizer": "os.system"}}, "training.optimizer"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
         ({"network": {"name": "os.system"}}, "network.name"),
         ({"task": {"planes": ["oblique"]}}, "task.planes.0"),
         ({"task": {"classes": {"liver": "1", "again": "1"}}}, "task.classes"),
+        ({"task": {"classes": {"$exit()": "1", "spleen": "2"}}}, "task.classes"),
+        ({"task": {"classes": {"@network": "1", "spleen": "2"}}}, "task.classes"),
+        ({"task": {"name": "lesion-segmentation", "planes": ["axial"]}}, "task.planes"),
         ({"task": {"classes": {"liver": "$import os", "spleen": "2"}}}, "task.classes"),
     ],
 )
