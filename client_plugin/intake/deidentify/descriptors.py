@@ -47,7 +47,7 @@ def clean(text: str, known: Identifiers, *, technical: bool = False, extra: froz
 
     Examples
     --------
-    >>> clean("CT CHEST w contrast for Mrs. Mustermann, 12.03.1957", Identifiers(dates=["19570312"]))
+    >>> clean("CT CHEST w contrast for Mrs. Mustermann, 12.03.1957", Identifiers())
     'CT CHEST w contrast for'
     """
     numbers = not known.found_in(text)  # an identifier may be written in pieces: no number stays beside one
