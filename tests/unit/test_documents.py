@@ -16,6 +16,7 @@ import yaml
 from client_plugin.archive.cohorts import CohortQuery
 from client_plugin.cli import COMMANDS
 from client_plugin.config import NodeConfig
+from client_plugin.dicom.pull.query import PullQuery
 from client_plugin.learning.config import LearningConfig
 from jobs.folder import JobFolder
 
@@ -89,6 +90,12 @@ def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
 def test_node_configurations_in_the_documents_are_valid(document: Path) -> None:
     for block in blocks(document, "yaml"):
         NodeConfig.model_validate(yaml.safe_load(block))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_cohorts_to_pull_in_the_documents_are_valid(document: Path) -> None:
+    for block in blocks(document, "yml"):
+        PullQuery.model_validate(yaml.safe_load(block))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
