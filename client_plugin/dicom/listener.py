@@ -23,6 +23,7 @@ from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
 from client_plugin.config import ConfigError, NodeConfig
+from client_plugin.dicom.c_store import StoreRequest
 from client_plugin.dicom.commitment import Commitment
 from client_plugin.dicom.negotiation import accepted_contexts
 from client_plugin.dicom.peers import A_ASSOCIATE_RJ, Call, Load, admit
@@ -165,16 +166,15 @@ class Listener:
     def _on_action(self, event: Any) -> tuple[int, None]:
         return self._commitment.request(event.assoc.peer, event.action_type, lambda: event.action_information), None
 
-    def open(self, assoc: ReceivingAssociation, request: Any, context_id: int) -> SpoolSink:
+    def open(self, assoc: ReceivingAssociation, request: StoreRequest, context_id: int) -> SpoolSink:
         """A sink in the spool for the instance that a C-STORE command announces."""
         context = assoc._accepted_cx.get(context_id)
         if context is None:
             raise ValueError("a data set in a presentation context that was not accepted")
-        command = request.command_set
         return self._store.begin(
             Origin(
-                sop_class_uid=str(command.AffectedSOPClassUID),
-                sop_instance_uid=str(command.AffectedSOPInstanceUID),
+                sop_class_uid=request.sop_class_uid,
+                sop_instance_uid=request.sop_instance_uid,
                 transfer_syntax_uid=str(context.transfer_syntax[0]),
                 source_ae=assoc.peer or "",
             )

@@ -68,7 +68,7 @@ class SpoolSink:
         except OSError as error:
             self.failure = error
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._incoming is None:
             return
         try:

@@ -8,7 +8,7 @@ work once a millisecond in each of two threads. Four of its classes are extended
 - a C-STORE is answered by the thread that read it, without waiting for another one to be scheduled;
 - both threads of an association sleep until there is something to do.
 
-The state machine, the encoding and the services stay pynetdicom's.
+The state machine, negotiation and every other service stay pynetdicom's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import socket
 import ssl
 import sys
 import time
-from io import BytesIO
 from socketserver import BaseServer
 from typing import Any, Protocol
 
@@ -29,15 +28,16 @@ from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from client_plugin.dicom.response import c_store_response
+from client_plugin.dicom.c_store import StoreRequest, store_request, store_response
 
 MAX_PDU = 1 << 20
 """Bytes: the longest P-DATA-TF PDU we announce, and the longest PDU of any type that we read."""
+MAX_COMMAND = 64 << 10
+"""Bytes: the longest command set; a real one has a few hundred."""
 MAX_IDENTIFIER = 16 << 20
 """Bytes: the longest data set of a message that is no C-STORE; it is collected in memory."""
 _POLL = 0.05  # seconds; how late a timer or a request to stop may be noticed
@@ -47,7 +47,7 @@ _YIELD = 0.002  # seconds per association: processes that share a port let the l
 class Service(Protocol):
     """What the acceptor is for: it takes C-STORE data sets, answers them, and hears how connections end."""
 
-    def open(self, assoc: ReceivingAssociation, request: C_STORE_RQ, context_id: int) -> Sink:
+    def open(self, assoc: ReceivingAssociation, request: StoreRequest, context_id: int) -> Sink:
         """A sink for the data set whose command has arrived; raising ends the association."""
 
     def answer(self, assoc: ReceivingAssociation, sink: Sink | None, context_id: int) -> int:
@@ -63,52 +63,74 @@ class Service(Protocol):
 class Sink(Protocol):
     """Where the fragments of one data set go. `write` never raises: it remembers what went wrong."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes | memoryview) -> None: ...
 
     def discard(self) -> None:
         """The message will not be completed: forget it. May be called more than once, and after it was taken."""
 
 
-class DataSetStream(BytesIO):
-    """What a message takes for its data set: passes on the fragments of a C-STORE, collects those of the rest."""
-
-    def __init__(self, assoc: ReceivingAssociation, message: DIMSEMessage) -> None:
-        super().__init__()
-        self._assoc = assoc
-        self._message = message
-        self.sink: Sink | None = None
-
-    def write(self, data: Any) -> int:
-        if isinstance(self._message, C_STORE_RQ):
-            if self.sink is None:
-                self.sink = self._assoc.service.open(self._assoc, self._message, self._message.context_id or 0)
-            self.sink.write(data)
-            return len(data)
-        if self.tell() + len(data) > MAX_IDENTIFIER:
-            raise ValueError(f"a data set of more than {MAX_IDENTIFIER} bytes in a message that is no C-STORE")
-        return super().write(data)
-
-
 class ReceivingDimse(DIMSEServiceProvider):
-    """Streams data sets, answers C-STORE at once and hands other messages to the association's thread."""
+    """Receives and answers C-STORE itself; leaves every other message to pynetdicom and the association's thread."""
 
     assoc: ReceivingAssociation
-    message: DIMSEMessage | None
 
     def __init__(self, assoc: ReceivingAssociation) -> None:
         super().__init__(assoc)
-        self.msg_queue = _Messages(assoc)
+        self._command = bytearray()
+        self._store: StoreRequest | None = None
+        self._sink: Sink | None = None
+        self._identifier_size = 0
 
     def receive_primitive(self, primitive: Any) -> None:
-        if self.message is None:
-            message = DIMSEMessage()
-            message.data_set = DataSetStream(self.assoc, message)
-            self.message = message
         try:
-            super().receive_primitive(primitive)
+            for context_id, value in primitive.presentation_data_value_list:
+                self._receive(context_id, value)
         except Exception:  # noqa: BLE001 - whatever a peer's bytes can raise ends this association, nothing else
             self.discard()
             self.dul.event_queue.put("Evt19")  # invalid PDU: A-ABORT
+
+    def _receive(self, context_id: int, value: bytes) -> None:
+        """One presentation data value: a message control header (PS3.8, E.2) and a fragment."""
+        is_command, is_last = value[0] & 0x01, value[0] & 0x02
+        if is_command:
+            self._command += memoryview(value)[1:]
+            if len(self._command) > MAX_COMMAND:
+                raise ValueError(f"a command set of more than {MAX_COMMAND} bytes")
+            if is_last:
+                command, self._command = bytes(self._command), bytearray()
+                self._begin(context_id, command)
+        elif self._store is None:
+            self._identifier_size += len(value)
+            if self._identifier_size > MAX_IDENTIFIER:
+                raise ValueError(f"a data set of more than {MAX_IDENTIFIER} bytes in a message that is no C-STORE")
+            self._forward(context_id, value)
+        elif self._sink is not None:
+            self._sink.write(memoryview(value)[1:])
+            if is_last:
+                self._answer(context_id)
+
+    def _begin(self, context_id: int, command: bytes) -> None:
+        if self._store is not None:
+            raise ValueError("a command before the end of the data set of the one before it")
+        self._identifier_size = 0
+        self._store = store_request(command)
+        if self._store is None:
+            self._forward(context_id, b"\x03" + command)
+        elif self._store.has_data_set:
+            self._sink = self.assoc.service.open(self.assoc, self._store, context_id)
+        else:
+            self._answer(context_id)
+
+    def _answer(self, context_id: int) -> None:
+        request, sink, self._store, self._sink = self._store, self._sink, None, None
+        if request is not None:
+            status = self.assoc.service.answer(self.assoc, sink, context_id)
+            self.dul.socket.send(store_response(context_id, request, status))
+
+    def _forward(self, context_id: int, value: bytes) -> None:
+        primitive = P_DATA()
+        primitive.presentation_data_value_list = [[context_id, value]]
+        super().receive_primitive(primitive)
 
     def get_msg(self, block: bool = False) -> Any:
         if block:
@@ -119,27 +141,10 @@ class ReceivingDimse(DIMSEServiceProvider):
             return None, None
 
     def discard(self) -> None:
-        """Forget the data set of a message that is not complete."""
-        stream = self.message.data_set if self.message is not None else None
-        if isinstance(stream, DataSetStream) and stream.sink is not None:
-            stream.sink.discard()
-
-
-class _Messages(queue.Queue[Any]):
-    """Messages for the association's thread. A C-STORE does not wait there: it is served by who puts it in."""
-
-    def __init__(self, assoc: ReceivingAssociation) -> None:
-        super().__init__()
-        self._assoc = assoc
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        context_id, message = item
-        if not isinstance(message, C_STORE):
-            super().put(item, block, timeout)
-        elif message.is_valid_request:
-            self._assoc.answer_store(message, context_id)
-        else:
-            raise ValueError("a C-STORE without its mandatory parameters, or a response to none")
+        """Forget the data set of a C-STORE that is not complete."""
+        if self._sink is not None:
+            self._sink.discard()
+            self._sink = None
 
 
 class _Indications(queue.Queue[Any]):
@@ -248,14 +253,6 @@ class ReceivingAssociation(Association):
         self.dul.to_user_queue = _Indications(self.dimse)
         self.acse_timeout = ae.acse_timeout  # its setter also sets the ARTIM timer of the new provider
         self.network_timeout = ae.network_timeout
-
-    def answer_store(self, request: C_STORE, context_id: int) -> None:
-        """Serve a complete C-STORE request; called by the thread that reads the connection."""
-        stream = request.DataSet
-        sink = stream.sink if isinstance(stream, DataSetStream) else None
-        status = self.service.answer(self, sink, context_id)
-        sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        self.dul.socket.send(c_store_response(context_id, request.MessageID or 0, sop_class, instance, status))
 
     def run_reactor(self) -> None:
         try:

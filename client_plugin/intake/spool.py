@@ -212,13 +212,14 @@ class Incoming:
             self.discard()
             raise
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append a piece of the encoded data set; raises `OSError` when the disk is full."""
+        view = memoryview(data)
         if len(self._head) < HEAD_SIZE:
-            self._head += data[: HEAD_SIZE - len(self._head)]
-        self._digest.update(data)
-        self._sealed.write(data)
-        self._size += len(data)
+            self._head += view[: HEAD_SIZE - len(self._head)]
+        self._digest.update(view)
+        self._sealed.write(view)
+        self._size += len(view)
 
     def finish(self) -> Spooled:
         """Seal the end and sync the file."""
