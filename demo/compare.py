@@ -76,11 +76,6 @@ class Hospitals:
         held_out = pool([self.data[site].held_out for site in self.data])
         return LocalTrainer(open_task(self.config), TaskData(training, held_out), self.config)
 
-    def present(self, site: str) -> tuple[str, ...]:
-        """Classes that occur in a hospital's held-out slab."""
-        classes = open_task(self.config).classes
-        return tuple(classes[i] for i in self.data[site].held_out.targets.unique().tolist())
-
 
 @dataclass(frozen=True)
 class Trained:

@@ -62,14 +62,6 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
     return load_file(folder / WEIGHTS)
 
 
-def bundle_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of all files: the name under which a site installs a bundle."""
-    found = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
-    return found.hexdigest()
-
-
 def metadata(trainer: LocalTrainer) -> dict[str, Any]:
     """``configs/metadata.json`` as MONAI's bundle specification asks for it."""
     about = trainer.task.about

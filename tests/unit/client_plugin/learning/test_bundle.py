@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, load, verify_net_in_out
 
-from client_plugin.learning.bundle import WEIGHTS, bundle_digest, read_weights, write_bundle
+from client_plugin.learning.bundle import WEIGHTS, read_weights, write_bundle
 from client_plugin.learning.networks import build
 from client_plugin.learning.training import LocalTrainer, Weights
 from tests.unit.client_plugin.learning import phantom
@@ -88,13 +88,6 @@ def test_the_card_says_what_the_model_is_not(bundle: Path) -> None:
     for words in ("Not a medical device", "Count patients", "optimistic", "1 patient", "federated averaging"):
         assert words.lower() in card.lower()
     assert "P1" not in card
-
-
-def test_the_digest_names_the_content(bundle: Path) -> None:
-    before = bundle_digest(bundle)
-    assert before == bundle_digest(bundle)
-    (bundle / "docs" / "README.md").write_text("something else")
-    assert bundle_digest(bundle) != before
 
 
 def test_a_bundle_is_replaced_whole(bundle: Path, trained: tuple[LocalTrainer, Weights]) -> None:
