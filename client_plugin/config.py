@@ -230,6 +230,9 @@ class MetricsConfig(Section):
         default=None, description="File, mode 0600, with the password of username, or without username a bearer token"
     )
 
+    facts_seconds: Seconds = Field(
+        default=10.0, description="Time between two readings of disk, catalogue and certificates"
+    )
     echo_seconds: Seconds = Field(default=60.0, description="Time between two C-ECHO to the peers that can be called")
 
     @model_validator(mode="after")

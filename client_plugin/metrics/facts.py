@@ -19,9 +19,6 @@ from client_plugin.config import NodeConfig
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 10.0
-"""Seconds between two readings: a scrape shows the last one and never waits for a disk."""
-
 
 class CatalogueView(Protocol):
     """The part of the archive's catalogue that is read."""
@@ -87,22 +84,20 @@ def read_facts(config: NodeConfig, catalogue: CatalogueView | None = None) -> Fa
 
 
 class FactsCollector:
-    """Reads :class:`Facts` every few seconds in its own thread, and shows the last reading at a scrape.
+    """Reads :class:`Facts` in its own thread, and shows the last reading: a scrape never waits for a disk.
 
     Parameters
     ----------
     config
-        The node's configuration.
+        The node's configuration; ``metrics.facts_seconds`` is the time between two readings.
     catalogue
         The archive's; called from the reading thread.
-    interval
-        Seconds between readings.
     """
 
-    def __init__(self, config: NodeConfig, catalogue: CatalogueView | None = None, interval: float = INTERVAL) -> None:
+    def __init__(self, config: NodeConfig, catalogue: CatalogueView | None = None) -> None:
         self._config = config
         self._catalogue = catalogue
-        self._interval = interval
+        self._interval = config.metrics.facts_seconds
         self._facts: Facts | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics-facts", daemon=True)

@@ -46,7 +46,7 @@ def write_kit(folder: Path, *, certificate_days: int = 365, **settings: Any) -> 
             "port": ports[0],
             "peers": [{"ae_title": "PACS", "addresses": ["127.0.0.1/32"], "host": "127.0.0.1", "port": ports[2]}],
         },
-        "metrics": {"port": ports[1], "echo_seconds": 1},
+        "metrics": {"port": ports[1], "echo_seconds": 1, "facts_seconds": 1},
         "status_page": {"port": ports[3]},
         "intake": {"quiet_seconds": 2, "min_free_bytes": 1 << 20},
     }

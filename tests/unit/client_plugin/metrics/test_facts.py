@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from client_plugin.config import NodeConfig
+from client_plugin.config import MetricsConfig, NodeConfig
 from client_plugin.metrics.facts import Facts, FactsCollector, as_metrics, read_facts
 
 
@@ -92,7 +92,8 @@ def test_the_site_key_has_an_age(config: NodeConfig) -> None:
 
 def test_a_catalogue_that_breaks_leaves_the_last_reading_and_its_age(config: NodeConfig) -> None:
     view = View()
-    collector = FactsCollector(config, view, interval=0.01)
+    often = config.model_copy(update={"metrics": MetricsConfig(facts_seconds=0.01)})
+    collector = FactsCollector(often, view)
     collector.start()
     view.broken = True
     time.sleep(0.1)
