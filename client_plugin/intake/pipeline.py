@@ -104,6 +104,7 @@ class Pipeline:
         try:
             with metrics.INTAKE_SECONDS.time(IntakeStep.DEIDENTIFY):
                 deidentified = self._deidentifier.apply(dataset)
+                content = deidentified.encoded()  # before anything decodes its elements
         except Quarantine as refused:
             raise _SetAside(refused.reason, refused.pseudonym) from None
         for done, times in Counter(action.done for action in deidentified.record).items():
@@ -116,7 +117,7 @@ class Pipeline:
             if self._vault is not None:  # first: what is archived has its way back
                 self._vault.remember(deidentified.pseudonym, deidentified.identity)
             try:
-                self._archive.add(deidentified.encoded(), meta, received=row)
+                self._archive.add(content, meta, received=row)
             except PatientForgotten:
                 if self._vault is not None:
                     self._vault.forget(deidentified.pseudonym)

@@ -71,15 +71,25 @@ def _transfer_syntax(ds: Dataset, stated: UID | None) -> UID:
 
 @lru_cache(maxsize=64)
 def statements(profile: Profile, implicit: bool, little: bool) -> dict[BaseTag, Any]:
-    """What PS3.15 E.2 and PS3.3 C.12.1.1.11 ask an instance to say of itself, as encoded elements."""
+    """What PS3.15 E.2 and PS3.3 C.12.1.1.11 ask an instance to say of itself, as encoded elements.
+
+    Made once and shared by all instances: not to be changed.
+    """
     ds = Dataset()
     ds.PatientIdentityRemoved = "YES"
     ds.DeidentificationMethod = [f"fedpacs {version('fedpacs')} profile {VERSION}", f"rules {profile.digest}"]
     dates = "MODIFIED" if Option.RETAIN_MODIFIED_DATES in profile.options else "REMOVED"
     ds.LongitudinalTemporalInformationModified = dates
-    made = {e.tag: raw(e, implicit=implicit, little=little, charset=default_encoding) for e in ds}
-    codes = Sequence(code_item(o.code, "DCM", o.meaning) for o in Option if o in profile.options)
-    return made | {BaseTag(_METHOD_CODES): DataElement(_METHOD_CODES, "SQ", codes)}
+
+    def encoded(source: Dataset) -> dict[BaseTag, Any]:
+        return {e.tag: raw(e, implicit=implicit, little=little, charset=default_encoding) for e in source}
+
+    codes = Sequence()
+    for option in (o for o in Option if o in profile.options):
+        item = Dataset(encoded(code_item(option.code, "DCM", option.meaning)))
+        item.set_original_encoding(implicit, little, default_encoding)
+        codes.append(item)
+    return encoded(ds) | {BaseTag(_METHOD_CODES): DataElement(_METHOD_CODES, "SQ", codes)}
 
 
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
