@@ -41,8 +41,10 @@ lint: $(VENV)/.complete
 peers:
 	@scripts/install-peers
 
+# make bench-NAME [QUICK=1]    one benchmark beside its peers, for the README's figures
 bench-%: $(VENV)/.complete
-	@$(BIN)/python -m benchmarks.$* $(if $(QUICK),--quick)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]" > $(VENV)/install.log 2>&1
+	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
