@@ -1,8 +1,9 @@
 """Writers of one SQLite file take turns.
 
-SQLite lets one transaction write at a time; who finds another one writing sleeps for some milliseconds and looks
-again. A listener that answers two hundred instances a second loses a tenth of them to those sleeps, so writers wait
-here instead, where the kernel wakes the next one at once. It is a courtesy, not a safeguard: SQLite's own lock holds.
+SQLite lets one transaction write at a time; who finds another one writing sleeps for up to a tenth of a second and
+looks again. A listener that answers two hundred instances a second loses a tenth of them to those sleeps, so writers
+wait here first, and look often. It is a courtesy, not a safeguard: SQLite's own lock holds, and who waited in vain,
+since another writer hangs, goes on to it.
 """
 
 from __future__ import annotations
@@ -10,33 +11,56 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LOOK = 0.0003  # seconds; a transaction takes a few thousandths
+
 
 class Turns:
-    """A queue of writers in all threads and processes that open the same file; it is left when a process dies.
+    """The writers in all threads and processes that open the same file; the turn of one that dies is over.
 
     Parameters
     ----------
     path
         A file that is only locked, beside the database.
+    patience
+        Seconds to wait for a turn.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = 5.0) -> None:
+        self._patience = patience
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._threads = threading.Lock()  # threads share the descriptor, and with it the file's lock
 
     @contextmanager
     def take(self) -> Iterator[None]:
         """Wait for one's turn and hold it for the block. Not reentrant."""
-        with self._threads:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        end = time.monotonic() + self._patience
+        mine = self._threads.acquire(timeout=self._patience)
+        try:
+            locked = mine and self._lock(end)
             try:
                 yield
             finally:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                if locked:
+                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        finally:
+            if mine:
+                self._threads.release()
+
+    def _lock(self, end: float) -> bool:
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(_LOOK)
+            else:
+                return True
 
     def close(self) -> None:
         os.close(self._descriptor)

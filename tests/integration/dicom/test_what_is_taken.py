@@ -25,7 +25,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node whose worker stands still, so that the spool can be looked at."""
     with running(tmp_path_factory.mktemp("taken") / "kit") as node:
         worker = node.intake._places["worker-0"].child.process.pid
-        os.kill(worker, signal.SIGSTOP)
+        with node.catalogue.writing():  # not while it holds the catalogue
+            os.kill(worker, signal.SIGSTOP)
         yield node
         os.kill(worker, signal.SIGCONT)
 

@@ -44,12 +44,14 @@ def test_processes_take_turns_and_a_dead_one_holds_up_nobody(tmp_path: Path) -> 
     entered = threading.Event()
 
     def enter() -> None:
-        with Turns(path).take():
+        with Turns(path, patience=60).take():
             entered.set()
 
     thread = threading.Thread(target=enter)
     thread.start()
     assert not entered.wait(0.3)
+    with Turns(path, patience=0.2).take():
+        assert not entered.is_set()  # who waits in vain goes on, to SQLite's own lock
     holder.kill()
     holder.wait()
     assert entered.wait(10)
