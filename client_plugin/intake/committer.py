@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -43,9 +43,9 @@ def as_received(spooled: Spooled, now: datetime) -> NewReceived:
 class GroupCommitter:
     """Publishes spooled instances and enters them in the catalogue, in batches.
 
-    Whoever finds no commit under way commits for all who wait. The folder of the spool is synced while the catalogue
-    commits. A sync that failed cannot be repeated, since the kernel has dropped what it could not write: after one
-    nothing is committed any more. Restart the process when the disk is well.
+    Whoever finds no commit under way commits for all who wait. A sync that failed cannot be repeated, since the kernel
+    has dropped what it could not write: after one nothing is committed any more. Restart the process when the disk is
+    well.
 
     Parameters
     ----------
@@ -63,8 +63,7 @@ class GroupCommitter:
         self._now = now
         self._waiting: deque[tuple[Spooled, Future[Outcome]]] = deque()
         self._committing = threading.Lock()
-        self._syncing = ThreadPoolExecutor(1, thread_name_prefix="folder-sync")
-        self._broken: BaseException | None = None
+        self._broken: OSError | None = None
 
     def commit(self, spooled: Spooled) -> Outcome:
         """Wait until the instance would survive a power cut.
@@ -107,10 +106,9 @@ class GroupCommitter:
         if self._broken is not None:
             raise self._broken
         self._spool.publish(new.spool_name for new in batch)
-        synced = self._syncing.submit(self._spool.sync)
         try:
-            return self._catalogue.record_received(batch)
-        finally:
-            self._broken = synced.exception()
-            if self._broken is not None:
-                raise self._broken
+            self._spool.sync()
+        except OSError as error:
+            self._broken = error
+            raise
+        return self._catalogue.record_received(batch)

@@ -1,9 +1,8 @@
 """The spool: instances as they came, sealed, between the wire and the archive.
 
-A file is written under a provisional name, synced, and renamed; then its folder is synced and the catalogue's row is
-committed, and only after both is the instance acknowledged. So a file under its final name is whole, one without a row
-was never acknowledged, and one whose row outlived a power cut that its new name did not is there under the provisional
-one. Names are random: nothing on the disk tells an instance, a study or a patient.
+A file is written under a provisional name, synced, renamed, and its folder synced; only then is it entered in the
+catalogue, and only after that acknowledged. So a file under its final name is whole, and one without a row was never
+acknowledged. Names are random: nothing on the disk tells an instance, a study or a patient.
 
 The plaintext is a DICOM file (PS3.10): the file meta information that the association told us, then the data set bit
 for bit as the peer encoded it.
@@ -76,7 +75,7 @@ class Leftovers:
     Parameters
     ----------
     provisional
-        Half-written, or whole and not yet renamed for good.
+        Half-written.
     whole
         Under their final names.
     """

@@ -23,20 +23,14 @@ class SpoolIndex(Protocol):
 
 
 def sweep(spool: Spool, catalogue: SpoolIndex) -> None:
-    """Take a slot of the spool and settle what dead writers left.
+    """Take a slot of the spool and delete what dead writers left that nobody waits for.
 
-    What the catalogue needs is published, if the power failed before its new name was durable. The rest is deleted:
-    half-written files, files that were never acknowledged, raw copies of archived instances.
+    That is: half-written files, files that were never acknowledged, and raw copies of archived instances.
     """
     left = spool.take_slot()
     settled = time.time() - _SETTLED
     whole = [name for name in left.whole if spool.path(name).stat().st_mtime < settled]
-    needed = catalogue.spool_names_in_use([*left.provisional, *whole])
-    recovered = [name for name in left.provisional if name in needed]
-    if recovered:
-        spool.publish(recovered)
-        spool.sync()
-    unused = {*left.provisional, *whole} - needed
+    unused = {*left.provisional, *whole} - catalogue.spool_names_in_use(whole)
     for name in unused:
         spool.delete(name)
     log.info("the spool was cleaned up behind dead writers", extra=logs.fields(count=len(unused)))

@@ -1,11 +1,9 @@
 import os
 import time
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from client_plugin.archive.catalogue import Catalogue
-from client_plugin.intake.committer import GroupCommitter, as_received
+from client_plugin.intake.committer import GroupCommitter
 from client_plugin.intake.spool import Origin, Spool, Spooled
 from client_plugin.intake.sweep import sweep
 
@@ -26,8 +24,6 @@ def test_only_what_nobody_waits_for_is_deleted(tmp_path: Path) -> None:
     pending, conflict = written(dead, b"a"), written(dead, b"b")
     committer.commit(pending)
     committer.commit(conflict)  # in quarantine
-    renamed_in_vain = written(dead, b"f")
-    catalogue.record_received([as_received(replace(renamed_in_vain, uid_digest="f"), datetime.now(UTC))])
     unanswered, young, half = written(dead, b"c"), written(dead, b"d"), written(dead, b"e")
     dead.publish([unanswered.name, young.name])
     for spooled in (pending, conflict, unanswered):
@@ -36,10 +32,6 @@ def test_only_what_nobody_waits_for_is_deleted(tmp_path: Path) -> None:
 
     spool = Spool(tmp_path / "spool", bytes(32))
     sweep(spool, catalogue)
-    assert {path.stem for path in spool.folder.glob("*.sealed")} == {
-        pending.name, conflict.name, young.name, renamed_in_vain.name
-    }  # fmt: skip
-    with spool.open(renamed_in_vain.name) as file:
-        assert file.read().endswith(b"f")
+    assert {path.stem for path in spool.folder.glob("*.sealed")} == {pending.name, conflict.name, young.name}
     assert not spool.part(half.name).exists()
     spool.begin(ORIGIN).discard()  # it has a slot now
