@@ -22,23 +22,10 @@ from nvflare.lighter.impl.static_file import StaticFileBuilder
 from nvflare.lighter.impl.workspace import WorkspaceBuilder
 from nvflare.lighter.provisioner import Provisioner
 
+from provisioning import policies
+
 ROOT = Path(__file__).parents[2]
 ADMIN = "lead@consortium.example"
-PRIVACY = {
-    "scopes": [
-        {
-            "name": "hospital",
-            "properties": {},
-            "task_data_filters": [
-                {"path": "client_plugin.privacy.filters.OpenAggregate", "direction": "in", "args": {}}
-            ],
-            "task_result_filters": [
-                {"path": "client_plugin.privacy.filters.SealUpdate", "direction": "out", "args": {}}
-            ],
-        }
-    ],
-    "default_scope": "hospital",
-}
 CLIENT_CLASSES = [
     "client_plugin.privacy.ceremony.CeremonyExecutor",
     "client_plugin.privacy.session.AggregationSession",
@@ -85,7 +72,7 @@ class Consortium:
         for site in self.sites:
             local = self.kit(site) / "local"
             self._resources(local, self.client_classes)
-            (local / "privacy.json").write_text(json.dumps(PRIVACY))
+            (local / "privacy.json").write_text(json.dumps(policies.privacy()))
             (local / "fedpacs.yaml").write_text(yaml.safe_dump({"site": site, "governance": self.governance}))
         self._resources(self.kit("localhost") / "local", self.server_classes)
 
