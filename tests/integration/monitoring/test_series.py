@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from client_plugin.archive.received import CatalogueReason
 from client_plugin.config import NodeConfig
+from client_plugin.governance.policy import Rule
 from client_plugin.intake import deidentify
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.metrics.exporter import COLLECTORS
@@ -35,6 +36,7 @@ CONFIGURED = {"PACS"}
 ENUMERATIONS: dict[str, set[str]] = {
     "fedpacs_quarantined_instances": {str(r) for e in (IntakeReason, CatalogueReason, deidentify.Reason) for r in e},
     "fedpacs_deidentification_actions": {str(done) for done in deidentify.Done},
+    "fedpacs_jobs_refused": {str(rule) for rule in Rule},
 }
 """Labels that take the members of another package's enumerations."""
 
