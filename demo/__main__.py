@@ -32,7 +32,7 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     try:
-        run(Options(ROOT, rounds=args.rounds, keep=args.keep, monitor=args.monitor), Console())
+        run(Options(ROOT, rounds=args.rounds, keep=args.keep, monitor=args.monitor), Console(file=sys.stdout))
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Hospital:
         """The node's page for people."""
         return f"http://127.0.0.1:{self.status_port}/"
 
-    def node(self, policy: dict[str, Any]) -> dict[str, Any]:
+    def node(self, policy: dict[str, Any], alertmanager: str | None) -> dict[str, Any]:
         """The hospital's ``fedpacs.yaml``: its PACS may send from this machine, and a study is soon complete."""
         return {
             "storage": "node",
@@ -64,7 +65,7 @@ class Hospital:
             "intake": {"quiet_seconds": 3, "min_free_bytes": 200_000_000},
             "governance": policy,
             "metrics": {"port": self.metrics_port},
-            "status_page": {"port": self.status_port},
+            "status_page": {"port": self.status_port, "alertmanager": alertmanager},
         }
 
 
@@ -79,19 +80,26 @@ def hospitals(letters: str) -> list[Hospital]:
 
 @dataclass
 class Federation:
-    """Kits and processes of one run."""
+    """Kits and processes of one run.
+
+    Attributes
+    ----------
+    monitoring_ports
+        Of Prometheus and Alertmanager; None: the run has neither.
+    """
 
     workspace: Workspace
     hospitals: Sequence[Hospital]
     server_port: int
     metrics_port: int
+    monitoring_ports: tuple[int, int] | None = None
     kits: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, workspace: Workspace, sites: Sequence[Hospital]) -> Federation:
-        """A federation that is not provisioned yet."""
-        server_port, metrics_port = free_ports(2)
-        return cls(workspace, sites, server_port, metrics_port)
+    def create(cls, workspace: Workspace, sites: Sequence[Hospital], *, monitor: bool = False) -> Federation:
+        """A federation that is not provisioned yet; ``monitor``: Prometheus and Alertmanager will watch it."""
+        server_port, metrics_port, prometheus, alertmanager = free_ports(4)
+        return cls(workspace, sites, server_port, metrics_port, (prometheus, alertmanager) if monitor else None)
 
     def provision(self, policy: dict[str, Any]) -> None:
         """Make the kits; every hospital gets the same ``governance`` section."""
@@ -101,6 +109,7 @@ class Federation:
 
     def _project(self, policy: dict[str, Any]) -> dict[str, Any]:
         storage = str(self.workspace.run / "server-storage")
+        alertmanager = f"http://127.0.0.1:{self.monitoring_ports[1]}" if self.monitoring_ports else None
         return {
             "api_version": 3,
             "name": "fedpacs_demo",
@@ -117,7 +126,12 @@ class Federation:
                     "metrics": {"host": "127.0.0.1", "port": self.metrics_port},
                 },
                 *(
-                    {"name": h.site, "type": "client", "org": h.site.replace("-", "_"), "node": h.node(policy)}
+                    {
+                        "name": h.site,
+                        "type": "client",
+                        "org": h.site.replace("-", "_"),
+                        "node": h.node(policy, alertmanager),
+                    }
                     for h in self.hospitals
                 ),
                 {"name": ADMIN, "type": "admin", "org": "consortium", "role": "project_admin"},
@@ -215,7 +229,7 @@ class Federation:
     def _wait(self, what: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not ready():
-            if not any(True for _ in processes.marked(self.workspace.run_id)):
+            if not processes.is_running(self.workspace.run_id):
                 raise DemoError(f"{what} ended while it started: see {self.workspace.logs}")
             if time.monotonic() > deadline:
                 raise DemoError(f"{what} did not come up in {START_SECONDS:.0f} s: see {self.workspace.logs}")
@@ -230,13 +244,17 @@ class Federation:
             The server does not take us.
         """
         try:
-            return new_secure_session(ADMIN, str(self.kits[ADMIN]), timeout=30.0)
+            return self._log_in(timeout=30.0)
         except NoConnection as error:
             raise DemoError(f"the admin cannot log in ({error}): see {self.workspace.logs}") from None
 
+    def _log_in(self, **options: Any) -> Session:
+        with redirect_stdout(io.StringIO()):  # NVFlare says "Connecting to FLARE ..." each time
+            return new_secure_session(ADMIN, str(self.kits[ADMIN]), **options)
+
     def stop(self) -> None:
         """Shut everything of this run down, in order if it still listens, and by signals what is left."""
-        if not any(True for _ in processes.marked(self.workspace.run_id)):
+        if not processes.is_running(self.workspace.run_id):
             return
         # NVFlare's shutdown does not reach these, and waiting for them would use up the federation's time to stop.
         processes.stop_programs(self.workspace.run_id, (*PROMETHEUS, *ALERTMANAGER))
@@ -246,7 +264,7 @@ class Federation:
         processes.stop(self.workspace.run_id, patience=SIGNAL_SECONDS)
 
     def _ask_to_shut_down(self) -> None:
-        session = new_secure_session(ADMIN, str(self.kits[ADMIN]), timeout=3.0, auto_login_max_tries=1)
+        session = self._log_in(timeout=3.0, auto_login_max_tries=1)
         try:
             session.shutdown(TargetType.ALL, wait=False)
         finally:
@@ -254,7 +272,7 @@ class Federation:
 
     def _wait_until_gone(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and any(True for _ in processes.marked(self.workspace.run_id)):
+        while time.monotonic() < deadline and processes.is_running(self.workspace.run_id):
             time.sleep(0.5)
 
     def _remember(self) -> None:
@@ -266,7 +284,7 @@ class Federation:
     def recall(cls, workspace: Workspace) -> Federation:
         """The federation of an earlier run, to stop it."""
         kits = json.loads((workspace.run / DESCRIPTION).read_text())
-        return cls(workspace, [], 0, 0, {name: Path(path) for name, path in kits.items()})
+        return cls(workspace, [], 0, 0, kits={name: Path(path) for name, path in kits.items()})
 
 
 def _answers(port: int) -> bool:

@@ -31,6 +31,11 @@ def marked(run_id: str) -> Iterator[psutil.Process]:
                 yield process
 
 
+def is_running(run_id: str) -> bool:
+    """Whether a process of the run, other than this one, is still there."""
+    return next(marked(run_id), None) is not None
+
+
 def stop(run_id: str, *, patience: float) -> int:
     """End every process of the run: SIGTERM, and after ``patience`` seconds SIGKILL.
 

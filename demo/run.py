@@ -24,7 +24,6 @@ from demo.lead import Lead
 from demo.live import Board
 from demo.outcome import Outcome
 from demo.result import Address, DemoResult, Evaluation
-from demo.stop import is_running
 from demo.summary import summary
 from demo.workspace import DemoError, Workspace
 from jobs.folder import Federation as FederationArguments
@@ -98,8 +97,8 @@ def run(options: Options, console: Console) -> DemoResult:
     DemoError
         It cannot go on; everything that was started is stopped.
     """
-    workspace = Workspace.create(options.root, running=is_running)
-    federation = Federation.create(workspace, hospitals(options.sites))
+    workspace = Workspace.create(options.root, running=processes.is_running)
+    federation = Federation.create(workspace, hospitals(options.sites), monitor=options.monitor)
     watch = processes.MemoryWatch(workspace.run_id)
     with _stopped_at_the_end(federation, options):
         with watch, Board(console, PHASES) as board:
@@ -204,7 +203,10 @@ class _Run:
         targets.append(Target(f"127.0.0.1:{self.federation.metrics_port}"))
         try:
             started = start_monitoring(
-                self.workspace.run / "monitoring", targets, environment=self.federation.environment
+                self.workspace.run / "monitoring",
+                targets,
+                ports=self.federation.monitoring_ports,
+                environment=self.federation.environment,
             )
         except MonitoringError as error:
             raise DemoError(str(error)) from None

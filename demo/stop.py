@@ -13,7 +13,7 @@ def stop_all(root: Path) -> int:
     """Stop what runs below ``root`` (``.demo``), and return how many federations that were."""
     stopped = 0
     for folder in sorted((root.resolve() / "runs").glob("*")):
-        if not is_running(folder.name):
+        if not processes.is_running(folder.name):
             continue
         if (folder / DESCRIPTION).is_file():
             Federation.recall(Workspace(root.resolve(), folder.name)).stop()
@@ -24,8 +24,3 @@ def stop_all(root: Path) -> int:
     if not stopped:
         print("no federation of this checkout is running")
     return stopped
-
-
-def is_running(run_id: str) -> bool:
-    """Whether a process of that run is still there."""
-    return any(True for _ in processes.marked(run_id))

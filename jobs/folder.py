@@ -15,6 +15,9 @@ Json = dict[str, Any]
 # How often a site asks for its next task. NVFlare's 2 s would be most of the time of a short round.
 TASK_REQUEST_SECONDS = 0.5
 
+NVFLARE_TIMES: Json = {"id": "job_times", "path": "observability.nvflare_events.JobTimes", "args": {}}
+"""NVFlare times a job's events (tasks, filters), and each participant's Prometheus gets to know."""
+
 
 class Federation(BaseModel):
     """How the sites of a job work together: the arguments of the server's workflow and of the sites' session.
@@ -82,7 +85,7 @@ class JobFolder:
                     },
                 }
             ],
-            "components": [],
+            "components": [NVFLARE_TIMES],
             "task_data_filters": [],
             "task_result_filters": [],
         }
@@ -109,7 +112,8 @@ class JobFolder:
                     "id": "aggregation",
                     "path": "client_plugin.privacy.session.AggregationSession",
                     "args": self._aggregation(),
-                }
+                },
+                NVFLARE_TIMES,
             ],
             "task_data_filters": [],
             "task_result_filters": [],

@@ -1,9 +1,14 @@
 """NVFlare's own metrics collectors, carried as histograms.
 
 ``nvflare.metrics``' collectors time pairs of events (a task's execution, a filter, a heartbeat) and publish the
-duration on the process' data bus, where NVFlare itself offers StatsD over UDP. Put a collector and
-:class:`NVFlareEvents` beside each other: ``SysMetricsCollector`` in the parent's ``resources.json``,
-``JobMetricsCollector`` in a job's configuration.
+duration on the process' data bus, where NVFlare itself offers StatsD over UDP. Kits put ``SysMetricsCollector`` and
+:class:`NVFlareEvents` beside each other into ``resources.json``, for the parent process; a job's configuration has
+:class:`JobTimes`, for the job processes of server and sites.
+
+Notes
+-----
+A collector remembers one start for each pair of events: where a process handles several requests at once (the
+server's, answering its sites), the times of such pairs are of one request's start to another's end.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from typing import Any
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import ReservedTopic
 from nvflare.fuel.data_event.data_bus import DataBus
+from nvflare.metrics.job_metrics_collector import JobMetricsCollector
 from nvflare.metrics.metrics_keys import MetricKeys
 
 from observability import setup
@@ -65,13 +71,32 @@ class NVFlareEvents(FLComponent):
 
     def __init__(self) -> None:
         super().__init__()
-        DataBus().subscribe([ReservedTopic.APP_METRICS], self._on_published)
+        subscribe()
 
-    def _on_published(self, topic: str, data: Iterable[Mapping[str, Any]], _bus: DataBus) -> None:
-        # Before the process shares its figures nothing may be counted: it would be kept to this process for good.
-        if topic == ReservedTopic.APP_METRICS and setup.folder() is not None:
-            for event, seconds in durations(data):
-                EVENT_SECONDS.observe(event, seconds)
+
+class JobTimes(JobMetricsCollector):
+    """NVFlare's collector for a job's events, observed here and streamed nowhere, whatever the job says."""
+
+    def __init__(self) -> None:
+        super().__init__(tags={}, streaming_to_server=False)
+        subscribe()
+
+
+def subscribe() -> None:
+    """Observe what is published in this process; a second call changes nothing.
+
+    Job processes build the site's components too, so there may be several of ours in a process.
+    """
+    bus = DataBus()
+    bus.unsubscribe(ReservedTopic.APP_METRICS, _on_published)
+    bus.subscribe([ReservedTopic.APP_METRICS], _on_published)
+
+
+def _on_published(topic: str, data: Iterable[Mapping[str, Any]], _bus: DataBus) -> None:
+    # Before the process shares its figures nothing may be counted: it would be kept to this process for good.
+    if topic == ReservedTopic.APP_METRICS and setup.folder() is not None:
+        for event, seconds in durations(data):
+            EVENT_SECONDS.observe(event, seconds)
 
 
 def durations(published: Iterable[Mapping[str, Any]]) -> list[tuple[TimedEvent, float]]:

@@ -10,6 +10,10 @@ HOSPITAL_CLASSES = (
     "client_plugin.learning.executor.FederatedTraining",
     "client_plugin.privacy.ceremony.CeremonyExecutor",
     "client_plugin.privacy.session.AggregationSession",
+    "observability.nvflare_events.JobTimes",
 )
 
-SERVER_CLASSES = ("server_config.workflow.EncryptedFedAvg",)
+SERVER_CLASSES = (
+    "observability.nvflare_events.JobTimes",
+    "server_config.workflow.EncryptedFedAvg",
+)

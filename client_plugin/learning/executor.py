@@ -40,6 +40,7 @@ from observability import logs
 TASK_TRAIN = "train"
 TASK_FINISH = "finish"
 ROUNDS_FILE = "rounds.jsonl"
+SUMS_FILE = "sums.jsonl"
 EVALUATION_FILE = "evaluation.json"
 BUNDLE = "bundle"
 
@@ -80,11 +81,16 @@ class FederatedTraining(Executor):
         if task_name not in (TASK_TRAIN, TASK_FINISH):
             return make_reply(ReturnCode.TASK_UNKNOWN)
         number = int(shareable.get_header(AppConstants.CURRENT_ROUND, 0))
-        self._apply(shareable, number)
+        contributors: list[str] = shareable.get_header(HEADER_CONTRIBUTORS, [])
+        if self._apply(shareable, number):
+            self._record(SUMS_FILE, {"round": number, "sites": contributors})
         if task_name == TASK_FINISH:
             return self._finish(self._trainer, fl_ctx)
-        contributors: list[str] = shareable.get_header(HEADER_CONTRIBUTORS, [])
-        return self._train(self._trainer, number, contributors, fl_ctx)
+        try:
+            return self._train(self._trainer, number, fl_ctx)
+        except Exception:
+            metrics.ROUNDS.inc(RoundEnd.FAILED)
+            raise
 
     def _prepare(self, fl_ctx: FLContext) -> None:
         config = node_config(fl_ctx)
@@ -121,16 +127,17 @@ class FederatedTraining(Executor):
             raise PermissionError(decision.reason)
         metrics.JOBS.inc(JobState.ACCEPTED)
 
-    def _apply(self, shareable: Shareable, number: int) -> None:
+    def _apply(self, shareable: Shareable, number: int) -> bool:
         """Add the opened mean update of the round before, once: NVFlare may deliver a task again."""
         has_update = any(not key.startswith("__") for key in shareable)
         if not has_update or number <= self._applied:
-            return
+            return False
         delta: Weights = from_shareable(shareable).data
         self._weights = {name: value + delta[name] for name, value in self._weights.items()}
         self._applied = number
+        return True
 
-    def _train(self, trainer: LocalTrainer, number: int, contributors: list[str], fl_ctx: FLContext) -> Shareable:
+    def _train(self, trainer: LocalTrainer, number: int, fl_ctx: FLContext) -> Shareable:
         started = time.monotonic()
         metrics.ROUND.set(number + 1)
         evaluation = trainer.evaluate(self._weights)
@@ -139,8 +146,7 @@ class FederatedTraining(Executor):
         said = {"loss": result.loss, "balanced_accuracy": evaluation.balanced_accuracy}
         seconds = time.monotonic() - started
         self._measure(said, seconds)
-        row = {"round": number + 1, **said, "seconds": seconds, "images": result.images}
-        self._record({**row, "sites_before": len(contributors)})
+        self._record(ROUNDS_FILE, {"round": number + 1, **said, "seconds": seconds, "images": result.images})
         self.log_info(fl_ctx, f"round {number + 1}: loss {result.loss:.4f}")
         update = DXO(DataKind.WEIGHT_DIFF, data=delta)
         update.set_meta_prop(META_WEIGHT, float(result.images))
@@ -156,15 +162,13 @@ class FederatedTraining(Executor):
         return DXO(DataKind.METRICS, data={"balanced_accuracy": evaluation.balanced_accuracy}).to_shareable()
 
     def _measure(self, said: dict[str, float], seconds: float) -> None:
-        metrics.ROUNDS.inc(RoundEnd.CONTRIBUTED)
         metrics.ROUND_SECONDS.observe(seconds)
-        metrics.LAST_CONTRIBUTION.set_to_current_time()
         metrics.TRAINING_LOSS.set(said["loss"])
         metrics.VALIDATION.set(Quality.BALANCED_ACCURACY, said["balanced_accuracy"])
 
-    def _record(self, row: dict[str, float]) -> None:
+    def _record(self, file_name: str, row: dict[str, Any]) -> None:
         """One line a round, at the hospital only: more than what the policy lets out."""
-        with (self._folder / ROUNDS_FILE).open("a", encoding="utf-8") as file:
+        with (self._folder / file_name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 

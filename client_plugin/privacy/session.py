@@ -27,7 +27,7 @@ from nvflare.apis.workspace import Workspace
 
 from client_plugin.config import GovernanceConfig, NodeConfig
 from client_plugin.metrics import instruments as metrics
-from client_plugin.metrics.labels import SealingStep
+from client_plugin.metrics.labels import RoundEnd, SealingStep
 from secure_aggregation import simulation
 from secure_aggregation.ceremony import Settings
 from secure_aggregation.errors import ProtocolError, Reason
@@ -179,7 +179,10 @@ class AggregationSession(FLComponent):
             wire = self.site.seal({n: t for n, t in tensors.items() if n not in self._kept}, weight)
         except ProtocolError:
             metrics.SEALING_FAILURES.inc(SealingStep.ENCRYPT)
+            metrics.ROUNDS.inc(RoundEnd.NOT_SENT)
             raise
+        metrics.ROUNDS.inc(RoundEnd.CONTRIBUTED)
+        metrics.LAST_CONTRIBUTION.set_to_current_time()
         for step in (SealingStep.ENCODE, SealingStep.MASK, SealingStep.ENCRYPT, SealingStep.SERIALIZE):
             metrics.SEALING_SECONDS.observe(step, self._seconds(step.value))
         metrics.SEALING_BYTES.inc(SealingStep.UPLOAD, wire.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +24,7 @@ from client_plugin.status_page.model import Alert, Arrival, Job, Round, SetAside
 
 STUDIES_SHOWN = 20
 ALERTMANAGER_SECONDS = 2.0
-ROUNDS_FILE = "rounds.jsonl"
+ROUNDS_FILE, SUMS_FILE = "rounds.jsonl", "sums.jsonl"  # what the executor leaves in the folder of a job
 
 Figures = Callable[[], Mapping[str, float]]
 
@@ -42,7 +43,7 @@ def gather(config: NodeConfig, catalogue: Catalogue, figures: Figures, now: date
     facts = read_facts(config, catalogue)
     values = figures()
     set_aside = quarantined(catalogue)
-    alerts, note = alerts_of(config.status_page.alertmanager)
+    alerts, note = alerts_of(config.status_page.alertmanager, config.site)
     return Status(
         site=config.site,
         at=now,
@@ -125,28 +126,39 @@ def latest_job(folder: Path, *, running: bool) -> Job | None:
     if not files:
         return None
     path = files[-1]
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     # A site learns with the next round's task who was in the sum of the one before.
-    sites = [row.get("sites_before") for row in rows[1:]] + [None]
+    sums = {row["round"]: tuple(row["sites"]) for row in _rows(path.with_name(SUMS_FILE))}
     rounds = tuple(
         Round(
-            number=number,
+            number=row["round"],
             loss=row.get("loss"),
             quality=row.get("balanced_accuracy", row.get("dice")),
             seconds=row.get("seconds"),
-            sites=summed,
+            sites=sums.get(row["round"]),
         )
-        for number, (row, summed) in enumerate(zip(rows, sites, strict=True), start=1)
+        for row in _rows(path)
     )
     return Job(path.parent.name, running, rounds, datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
 
-def alerts_of(alertmanager: str | None) -> tuple[tuple[Alert, ...] | None, str]:
-    """The alerts that fire now, and when there are none to show, why."""
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Lines of JSON; the last one may still be on its way to the disk."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def alerts_of(alertmanager: str | None, site: str) -> tuple[tuple[Alert, ...] | None, str]:
+    """The alerts that fire now and are of this site or of none, and when there are none to show, why."""
     if alertmanager is None:
         return None, "No Alertmanager is configured (status_page.alertmanager)."
+    # To Alertmanager a label that an alert does not have is an empty one. A site's name needs no quoting.
+    question = urllib.parse.urlencode({"filter": f'site=~"|{site}"'})
     try:
-        with urllib.request.urlopen(f"{alertmanager}/api/v2/alerts", timeout=ALERTMANAGER_SECONDS) as answer:  # noqa: S310 - from the configuration, http or https
+        with urllib.request.urlopen(  # noqa: S310 - from the configuration, http or https
+            f"{alertmanager.rstrip('/')}/api/v2/alerts?{question}", timeout=ALERTMANAGER_SECONDS
+        ) as answer:
             listed: list[dict[str, Any]] = json.load(answer)
     except (urllib.error.URLError, OSError, ValueError):
         return None, "Alertmanager does not answer: its alerts cannot be shown."

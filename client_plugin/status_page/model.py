@@ -67,13 +67,13 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Round:
-    """One round of a job at this site."""
+    """One round of a job at this site; ``sites``: whose updates are in its sum, None while this is not known."""
 
     number: int
     loss: float | None
     quality: float | None
     seconds: float | None
-    sites: int | None
+    sites: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ class Job:
     running: bool
     rounds: tuple[Round, ...]
     changed: datetime
+
+    @property
+    def latest_sum(self) -> Round | None:
+        """The last round of which it is known who was in its sum."""
+        return next((each for each in reversed(self.rounds) if each.sites is not None), None)
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,10 @@ def start_monitoring(
     interval: str = "5s",
     webhook: str | None = None,
     rules: Sequence[Path] = RULES,
+    ports: tuple[int, int] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Monitoring:
-    """Start both on free ports of the loopback interface and wait until they answer.
+    """Start both on the loopback interface and wait until they answer.
 
     Parameters
     ----------
@@ -97,6 +98,8 @@ def start_monitoring(
         URL that gets the alerts; without it they are shown on Alertmanager's page only.
     rules
         Rule files; ours by default.
+    ports
+        Of Prometheus and Alertmanager; free ones by default.
     environment
         Of both processes; this process's own by default.
 
@@ -107,8 +110,8 @@ def start_monitoring(
     """
     prometheus, alertmanager = find(PROMETHEUS), find(ALERTMANAGER)
     workspace.mkdir(parents=True, exist_ok=True)
-    ports = free_ports(2)
-    addresses = {"prometheus": f"127.0.0.1:{ports[0]}", "alertmanager": f"127.0.0.1:{ports[1]}"}
+    own, alerts = ports or free_ports(2)
+    addresses = {"prometheus": f"127.0.0.1:{own}", "alertmanager": f"127.0.0.1:{alerts}"}
     _write(workspace / "prometheus.yml", prometheus_config(targets, addresses["alertmanager"], interval, rules))
     _write(workspace / "alertmanager.yml", alertmanager_config(webhook))
     commands = {

@@ -37,8 +37,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     running.send(planted_pdf(folder / "pdf", 2))
     models = NodeConfig.load(running.kit).models / "3f0c0f5e-job"
     models.mkdir(parents=True)
-    rows = [{"loss": 2.3 / n, "balanced_accuracy": 0.1 * n, "seconds": 4.0, "sites_before": 3} for n in range(1, 6)]
+    rows = [{"loss": 2.3 / n, "balanced_accuracy": 0.1 * n, "seconds": 4.0, "round": n} for n in range(1, 6)]
     (models / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (models / "sums.jsonl").write_text('{"round": 4, "sites": ["site-a", "site-c"]}\n')
     until(lambda: running.value("fedpacs_spool_instances") == 0, 60, "the workers")
     until(lambda: "unsupported-content" in text(running), 30, "the quarantine")
     yield running
@@ -65,6 +66,7 @@ def test_what_a_steward_wants_to_know_is_there(node: Node) -> None:
     assert "not in its federation" in page
     assert "content that cannot be de-identified: stop the PACS from routing it here" in page
     assert "3f0c0f5e-job" in page
+    assert "In the sum of round 4: site-a, site-c." in page
     assert ">PACS</th><td>6</td><td>0</td><td>2</td>" in page
 
 

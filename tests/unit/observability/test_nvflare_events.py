@@ -13,7 +13,7 @@ from nvflare.metrics.system_metrics_collector import SysMetricsCollector
 
 from observability import setup
 from observability.instruments import registry
-from observability.nvflare_events import NVFlareEvents, TimedEvent, durations
+from observability.nvflare_events import JobTimes, NVFlareEvents, TimedEvent, durations
 
 
 def observed(event: TimedEvent) -> float:
@@ -28,8 +28,8 @@ def execute_a_task(collector: JobMetricsCollector) -> None:
 def test_a_timed_pair_of_nvflares_collector_becomes_an_observation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    NVFlareEvents()
-    collector = JobMetricsCollector(tags={})
+    NVFlareEvents()  # of the site's components, which a job process builds too
+    collector = JobTimes()
     before = observed(TimedEvent.TASK_EXECUTION)
     monkeypatch.delenv(setup.VARIABLE, raising=False)
     execute_a_task(collector)  # figures are not shared yet: not counted
@@ -38,6 +38,7 @@ def test_a_timed_pair_of_nvflares_collector_becomes_an_observation(
     end = time.monotonic() + 5  # the bus delivers from a thread
     while observed(TimedEvent.TASK_EXECUTION) == before and time.monotonic() < end:
         time.sleep(0.01)
+    time.sleep(0.1)  # a second observation of the same event would come now
     assert observed(TimedEvent.TASK_EXECUTION) == before + 1
 
 

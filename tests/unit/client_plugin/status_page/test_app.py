@@ -19,7 +19,7 @@ FULL = Status(
     studies=(Study("9f86d081884c7d65", ("CT", "SEG"), 2, 90, "sealed", NOW),),
     waiting=(Waiting(3, "received instances", "an intake worker", NOW),),
     set_aside=(SetAside("burned-in-text", "PACS", 1, NOW, "Have the modality export without it."),),
-    job=Job("job-1", True, tuple(Round(n, 2 / n, n / 10, 12.5, 3) for n in range(1, 6)), NOW),
+    job=Job("job-1", True, tuple(Round(n, 2 / n, n / 10, 12.5, ("site-a", "site-b")) for n in range(1, 6)), NOW),
     alerts=(Alert("DiskLow", "page", "The storage of site-a is nearly full", NOW),),
     alerts_note="",
 )

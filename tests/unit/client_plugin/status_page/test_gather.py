@@ -63,17 +63,22 @@ def test_quarantine_is_grouped_with_its_cure(catalogue: Catalogue) -> None:
 def test_the_job_that_trained_last(tmp_path: Path) -> None:
     assert latest_job(tmp_path, running=False) is None
     (tmp_path / "job-1").mkdir()
-    lines = [{"loss": 1.5, "balanced_accuracy": 0.2, "seconds": 3.0}, {"loss": 1.0, "sites_before": 2}]
-    (tmp_path / "job-1" / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{"round": 1, "loss": 1.5, "balanced_accuracy": 0.2, "seconds": 3.0}, {"round": 2, "loss": 1.0}]
+    written = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "job-1" / "rounds.jsonl").write_text(written + '{"round": 3, "lo')
+    (tmp_path / "job-1" / "sums.jsonl").write_text('{"round": 1, "sites": ["site-a", "site-b"]}\n')
     job = latest_job(tmp_path, running=True)
     assert job is not None
     assert (job.job, job.running) == ("job-1", True)
-    assert [(r.number, r.loss, r.quality, r.sites) for r in job.rounds] == [(1, 1.5, 0.2, 2), (2, 1.0, None, None)]
+    first, second = job.rounds
+    assert (first.number, first.loss, first.quality, first.sites) == (1, 1.5, 0.2, ("site-a", "site-b"))
+    assert (second.number, second.loss, second.quality, second.sites) == (2, 1.0, None, None)
+    assert job.latest_sum == first
 
 
 def test_without_alertmanager_the_page_says_why() -> None:
-    assert alerts_of(None) == (None, "No Alertmanager is configured (status_page.alertmanager).")
-    alerts, note = alerts_of("http://127.0.0.1:1")
+    assert alerts_of(None, "site-a") == (None, "No Alertmanager is configured (status_page.alertmanager).")
+    alerts, note = alerts_of("http://127.0.0.1:1", "site-a")
     assert alerts is None
     assert "does not answer" in note
 
