@@ -116,6 +116,7 @@ class EncryptedFedAvg(Controller):
         self._authority: Authority | None = None
         self._epoch = 0
         self._away: set[str] = set()
+        self._configured: tuple[str, ...] = ()
 
     # --- NVFlare's interface ----------------------------------------------------------------------------------
 
@@ -137,7 +138,9 @@ class EncryptedFedAvg(Controller):
         """See :class:`nvflare.apis.impl.controller.Controller`."""
         run = Exchange(self, fl_ctx, abort_signal)
         try:
-            sums = self._ceremony(sorted(client.name for client in self._engine.get_clients()), run)
+            # A site that drops out leaves the keys of the next round. It stays one that should contribute.
+            self._configured = tuple(sorted(client.name for client in self._engine.get_clients()))
+            sums = self._ceremony(self._configured, run)
             closed: Closed | None = None
             for step in range(self._num_rounds):
                 if closed is not None:
@@ -251,7 +254,7 @@ class EncryptedFedAvg(Controller):
         sums.open_round(step)
         self._journal.phase("training")
         self._journal.round_started(number, message.size)
-        metrics.round_started(number, self._num_rounds, sums.sites, self._round_timeout)
+        metrics.round_started(number, self._num_rounds, self._configured, self._round_timeout)
         if last is not None:
             metrics.sum_sent(message.size * len(sums.sites))
         start = time.monotonic()
@@ -264,15 +267,19 @@ class EncryptedFedAvg(Controller):
         answered = self._journal.answered_sites()
         self._away |= set(refused) - answered
         contributors = sums.contributors
+
+        def ended(outcome: metrics.RoundOutcome) -> None:
+            metrics.round_ended(outcome, self._configured, contributors, time.monotonic() - start)
+
         try:
             self._check_sites(contributors, sums.least(self._settings.min_sites), f"round {number}")
             self._reveal(sums, run)
             closed = sums.close()
         except (JobFailedError, ProtocolError):
-            metrics.round_ended(metrics.RoundOutcome.BELOW_QUORUM, sums.sites, contributors, time.monotonic() - start)
+            ended(metrics.RoundOutcome.BELOW_QUORUM)
             raise
         self._journal.round_ended(contributors, sums.seconds)
-        metrics.round_ended(metrics.RoundOutcome.COMPLETED, sums.sites, contributors, time.monotonic() - start)
+        ended(metrics.RoundOutcome.COMPLETED)
         run.log(f"round {number}: {', '.join(contributors)}")
         return closed
 

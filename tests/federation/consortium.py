@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Consortium:
     )
     client_classes: list[str] = field(default_factory=lambda: [*CLIENT_CLASSES])
     server_classes: list[str] = field(default_factory=lambda: ["server_config.", "tests.federation."])
+    server_components: list[dict[str, Any]] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     session: Session | None = None
 
@@ -74,16 +76,17 @@ class Consortium:
             self._resources(local, self.client_classes)
             (local / "privacy.json").write_text(json.dumps(policies.privacy()))
             (local / "fedpacs.yaml").write_text(yaml.safe_dump({"site": site, "governance": self.governance}))
-        self._resources(self.kit("localhost") / "local", self.server_classes)
+        self._resources(self.kit("localhost") / "local", self.server_classes, self.server_components)
 
     def kit(self, participant: str) -> Path:
         return self.folder / "consortium" / "prod_00" / participant
 
-    def _resources(self, local: Path, classes: list[str]) -> None:
+    def _resources(self, local: Path, classes: list[str], components: Sequence[dict[str, Any]] = ()) -> None:
         text = (local / "resources.json.default").read_text().replace("/tmp/nvflare", str(self.folder))
         resources = json.loads(text)
         resources["class_allow_list"] = classes
         resources["allow_log_streaming"] = False
+        resources["components"] += components
         (local / "resources.json").write_text(json.dumps(resources))
 
     def start(self) -> None:
