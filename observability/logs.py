@@ -39,6 +39,7 @@ FIELDS = frozenset(
 )  # fmt: skip
 """Names that an event may carry. Values are numbers, members of enumerations, configured names or job ids."""
 
+_process: dict[str, Any] = {}
 _context: ContextVar[dict[str, Any] | None] = ContextVar("log_context", default=None)
 
 
@@ -66,6 +67,11 @@ def bound(**values: Any) -> Iterator[None]:
         _context.reset(token)
 
 
+def always(**values: Any) -> None:
+    """Every further event of this process carries these fields: a job process has one job, and one round at a time."""
+    _process.update(fields(**values)["fedpacs"])
+
+
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON.
 
@@ -90,6 +96,7 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             "logger": record.name,
             **self._always,
+            **_process,
             **(_context.get() or {}),
             **getattr(record, "fedpacs", {}),
         }

@@ -95,6 +95,7 @@ class FederatedTraining(Executor):
     def _prepare(self, fl_ctx: FLContext) -> None:
         config = node_config(fl_ctx)
         logs.configure("job", config.site, config.root / "logs")
+        logs.always(job=fl_ctx.get_job_id())
         session = session_of(fl_ctx)
         archive = Archive.open(config)
         snapshot = freeze(archive.catalogue, self._query)

@@ -28,6 +28,7 @@ from nvflare.apis.workspace import Workspace
 from client_plugin.config import GovernanceConfig, NodeConfig
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import RoundEnd, SealingStep
+from observability import logs
 from secure_aggregation import simulation
 from secure_aggregation.ceremony import Settings
 from secure_aggregation.errors import ProtocolError, Reason
@@ -165,6 +166,7 @@ class AggregationSession(FLComponent):
         except ProtocolError:
             metrics.SEALING_FAILURES.inc(SealingStep.OPEN)
             raise
+        logs.always(round=instruction.step + 1)
         if instruction.opened is not None:
             metrics.SEALING_SECONDS.observe(SealingStep.OPEN, self._seconds("open"))
             metrics.SEALING_BYTES.inc(SealingStep.DOWNLOAD, payload.size)

@@ -23,6 +23,7 @@ def written(tmp_path: Path) -> Iterator:
             logger.removeHandler(handler)
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
+    logs._process.clear()
     for name in logs.THEIRS:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
@@ -41,6 +42,16 @@ def test_one_line_an_event_with_context(written) -> None:
     assert first["time"].endswith("Z")
     assert (first["role"], first["site"]) == ("worker", "site-a")
     assert "association" not in second
+
+
+def test_a_job_process_says_its_job_and_its_round_in_every_event(written) -> None:
+    log = logging.getLogger("client_plugin.learning.executor")
+    logs.always(job="3f0c", round=1)
+    logs.always(round=2)
+    log.info("data ready")
+    with logs.bound(round=3):
+        log.info("round opened")
+    assert [(event["job"], event["round"]) for event in written()] == [("3f0c", 2), ("3f0c", 3)]
 
 
 def test_fields_are_a_closed_list() -> None:
