@@ -103,10 +103,12 @@ class ReceivedRows(Database):
                 found = select(Received.uid_digest, Received.content_digest).where(Received.uid_digest.in_(digests))
                 known = {row.uid_digest: row.content_digest for row in connection.execute(found)}
             outcomes = [_outcome(new, stored, known) for new in batch]
-            with Session(connection) as session, session.begin():
-                for new, outcome in zip(batch, outcomes, strict=True):
-                    if outcome is Outcome.CONFLICT:
-                        session.add(_quarantined(new, CatalogueReason.UID_CONFLICT, new.received_at))
+            conflicts = [new for new, outcome in zip(batch, outcomes, strict=True) if outcome is Outcome.CONFLICT]
+            if conflicts:  # rare: a session costs as much as the rest of the transaction
+                with Session(connection) as session, session.begin():
+                    session.add_all(
+                        _quarantined(new, CatalogueReason.UID_CONFLICT, new.received_at) for new in conflicts
+                    )
         return outcomes
 
     @cached_property

@@ -7,6 +7,7 @@ others may join it.
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import ssl
@@ -232,6 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     listener = Listener(config, listening, store, spool, commitment, tls)
     serving = threading.Thread(target=listener.serve, name="accept", daemon=True)
     serving.start()
+    gc.freeze()  # what is loaded by now stays: not to be looked through again for every few instances
     stopping.ready()
     stopping.event.wait()
     aborted = listener.drain(config.dicom.drain_timeout)

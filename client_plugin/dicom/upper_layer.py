@@ -3,8 +3,10 @@
 pynetdicom collects a whole message in memory before a handler sees it, reads the socket 4 KiB at a time and looks for
 work once a millisecond in each of two threads. Four of its classes are extended here, through their methods, so that
 
-- the fragments of a C-STORE data set go, as they arrive, into a `Sink` that the listener opened for this instance;
+- the fragments of a C-STORE data set go, as they arrive, into a `Sink` that the listener opened for this instance,
+  from the buffer that the socket was read into: pynetdicom copies each of them four times;
 - a PDU larger than what we announced is refused before it is read;
+- a PDU or a message that trickles in is not waited for (`client_plugin.dicom.pace`);
 - a C-STORE is answered by the thread that read it, without waiting for another one to be scheduled;
 - both threads of an association sleep until there is something to do.
 
@@ -19,8 +21,10 @@ import secrets
 import select
 import socket
 import ssl
+import struct
 import sys
 import time
+from collections.abc import Iterator
 from socketserver import BaseServer
 from typing import Any, Protocol
 
@@ -33,6 +37,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from client_plugin.dicom.c_store import StoreRequest, store_request, store_response
+from client_plugin.dicom.pace import Pace
 
 MAX_PDU = 1 << 20
 """Bytes: the longest P-DATA-TF PDU we announce, and the longest PDU of any type that we read."""
@@ -40,6 +45,9 @@ MAX_COMMAND = 64 << 10
 """Bytes: the longest command set; a real one has a few hundred."""
 MAX_IDENTIFIER = 16 << 20
 """Bytes: the longest data set of a message that is no C-STORE; it is collected in memory."""
+_HEADER = 6  # bytes of a PDU before its variable part: type, reserved, length
+_P_DATA_TF = 0x04
+_DATA_TRANSFER = "Sta6"  # the state (PS3.8, 9.2.1) in which a P-DATA-TF is no error
 _POLL = 0.05  # seconds; how late a timer or a request to stop may be noticed
 _YIELD = 0.002  # seconds per association: processes that share a port let the least loaded one accept first
 
@@ -80,20 +88,23 @@ class ReceivingDimse(DIMSEServiceProvider):
         self._store: StoreRequest | None = None
         self._sink: Sink | None = None
         self._identifier_size = 0
+        self._pace = Pace(assoc.network_timeout)
 
-    def receive_primitive(self, primitive: Any) -> None:
+    def receive_data(self, pdu: memoryview) -> None:
+        """Take the variable part of a P-DATA-TF PDU; nothing of it is referred to after this returns."""
         try:
-            for context_id, value in primitive.presentation_data_value_list:
+            for context_id, value in presentation_data_values(pdu):
                 self._receive(context_id, value)
         except Exception:  # noqa: BLE001 - whatever a peer's bytes can raise ends this association, nothing else
             self.discard()
             self.dul.event_queue.put("Evt19")  # invalid PDU: A-ABORT
 
-    def _receive(self, context_id: int, value: bytes) -> None:
+    def _receive(self, context_id: int, value: memoryview) -> None:
         """One presentation data value: a message control header (PS3.8, E.2) and a fragment."""
         is_command, is_last = value[0] & 0x01, value[0] & 0x02
+        self._pace.received(len(value))
         if is_command:
-            self._command += memoryview(value)[1:]
+            self._command += value[1:]
             if len(self._command) > MAX_COMMAND:
                 raise ValueError(f"a command set of more than {MAX_COMMAND} bytes")
             if is_last:
@@ -105,9 +116,11 @@ class ReceivingDimse(DIMSEServiceProvider):
                 raise ValueError(f"a data set of more than {MAX_IDENTIFIER} bytes in a message that is no C-STORE")
             self._forward(context_id, value)
         elif self._sink is not None:
-            self._sink.write(memoryview(value)[1:])
+            self._sink.write(value[1:])
             if is_last:
                 self._answer(context_id)
+        if is_last and (self._store is None or not is_command):
+            self._pace.ended()
 
     def _begin(self, context_id: int, command: bytes) -> None:
         if self._store is not None:
@@ -115,7 +128,7 @@ class ReceivingDimse(DIMSEServiceProvider):
         self._identifier_size = 0
         self._store = store_request(command)
         if self._store is None:
-            self._forward(context_id, b"\x03" + command)
+            self._forward(context_id, memoryview(b"\x03" + command))
         elif self._store.has_data_set:
             self._sink = self.assoc.service.open(self.assoc, self._store, context_id)
         else:
@@ -127,10 +140,10 @@ class ReceivingDimse(DIMSEServiceProvider):
             status = self.assoc.service.answer(self.assoc, sink, context_id)
             self.dul.socket.send(store_response(context_id, request, status))
 
-    def _forward(self, context_id: int, value: bytes) -> None:
+    def _forward(self, context_id: int, value: memoryview) -> None:
         primitive = P_DATA()
-        primitive.presentation_data_value_list = [[context_id, value]]
-        super().receive_primitive(primitive)
+        primitive.presentation_data_value_list = [[context_id, bytes(value)]]
+        self.receive_primitive(primitive)
 
     def get_msg(self, block: bool = False) -> Any:
         if block:
@@ -145,6 +158,30 @@ class ReceivingDimse(DIMSEServiceProvider):
         if self._sink is not None:
             self._sink.discard()
             self._sink = None
+
+
+def presentation_data_values(pdu: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The presentation data value items of a P-DATA-TF PDU (PS3.8, 9.3.5.1): context ID, header and fragment.
+
+    Parameters
+    ----------
+    pdu
+        Without its first six bytes.
+
+    Raises
+    ------
+    ValueError
+        The items do not fill the PDU exactly, or one has no message control header.
+    """
+    position = 0
+    while position < len(pdu):
+        if len(pdu) - position < 5:
+            raise ValueError("a PDU that ends within an item's header")
+        length, context_id = struct.unpack_from(">IB", pdu, position)
+        start, position = position + 5, position + 4 + length
+        if length < 2 or position > len(pdu):
+            raise ValueError("an item that does not fit into its PDU")
+        yield context_id, pdu[start:position]
 
 
 class _Indications(queue.Queue[Any]):
@@ -162,11 +199,33 @@ class _Indications(queue.Queue[Any]):
 class ReceivingDul(DULServiceProvider):
     """Sleeps in the socket's poll instead of a loop of short sleeps; another thread's request wakes it."""
 
+    assoc: ReceivingAssociation
     socket: ReceivingSocket
 
     def __init__(self, assoc: ReceivingAssociation) -> None:
         super().__init__(assoc)
         self._run_loop_delay = 0
+
+    def _read_pdu_data(self) -> None:
+        """Read a PDU. The state machine has nothing to decide about data in the state of data transfer."""
+        try:
+            header = self.socket.recv(_HEADER)
+            if len(header) < _HEADER or header[0] != _P_DATA_TF or self._state() != _DATA_TRANSFER:
+                self.socket.unread(header)
+                super()._read_pdu_data()
+                return
+            length = int.from_bytes(header[2:], "big")
+            data = self.socket.recv_in_place(length)
+        except OSError:
+            self.event_queue.put("Evt17")  # transport connection closed
+            return
+        if len(data) < length:
+            self.event_queue.put("Evt17")
+        else:
+            self.assoc.dimse.receive_data(data)
+
+    def _state(self) -> str:
+        return str(self.state_machine.current_state)
 
     def send_pdu(self, primitive: Any) -> None:
         super().send_pdu(primitive)
@@ -185,13 +244,18 @@ class ReceivingDul(DULServiceProvider):
 
 
 class ReceivingSocket(AssociationSocket):
-    """Reads in large pieces, waits without spinning, refuses a PDU that is longer than what we announced."""
+    """Reads in large pieces, waits without spinning, refuses a PDU that is longer than what we announced.
+
+    A PDU that has begun has ``network_timeout`` to arrive: a peer that sends a byte now and then is not waited for.
+    """
 
     def __init__(self, assoc: ReceivingAssociation, client_socket: socket.socket) -> None:
         super().__init__(assoc, client_socket=client_socket)
         self._wakeup, self._waker = socket.socketpair()
         self._wakeup.setblocking(False)
         self._waker.setblocking(False)
+        self._buffer = bytearray()
+        self._unread = b""
 
     def wake(self) -> None:
         """End the wait in `ready` of the thread that owns the connection."""
@@ -218,21 +282,42 @@ class ReceivingSocket(AssociationSocket):
                 self._wakeup.recv(4096)
         return connection is not None and connection.fileno() in woken
 
-    def recv(self, nr_bytes: int) -> bytearray:
+    def recv(self, nr_bytes: int) -> bytes:
+        """Up to ``nr_bytes``; fewer, if the connection ends."""
+        if self._unread:
+            data, self._unread = self._unread, b""
+            return data
+        return bytes(self.recv_in_place(nr_bytes))
+
+    def unread(self, header: bytes) -> None:
+        """Have the next `recv` return ``header`` again."""
+        self._unread = header
+
+    def recv_in_place(self, nr_bytes: int) -> memoryview:
+        """The same without a copy; it is overwritten by the next read.
+
+        Raises
+        ------
+        OSError
+            The peer announced too much, or took too long.
+        """
         if nr_bytes > MAX_PDU:
             self.event_queue.put("Evt19")  # invalid PDU: A-ABORT, then the error below closes the connection
             raise OSError(f"a PDU of {nr_bytes} bytes, more than the {MAX_PDU} we announced")
-        data = bytearray(nr_bytes)
-        view = memoryview(data)
+        if len(self._buffer) < nr_bytes:
+            self._buffer = bytearray(nr_bytes)
+        view = memoryview(self._buffer)
+        timeout = self.assoc.network_timeout
+        end = None if timeout is None else time.monotonic() + timeout
         have = 0
         while have < nr_bytes:
-            received = self.socket.recv_into(view[have:]) if self.socket else 0
+            received = self.socket.recv_into(view[have:nr_bytes]) if self.socket else 0
             if not received:
                 break
             have += received
-        view.release()
-        del data[have:]
-        return data
+            if have < nr_bytes and end is not None and time.monotonic() > end:
+                raise TimeoutError("a PDU that did not arrive within the network timeout")
+        return view[:have]
 
 
 class ReceivingAssociation(Association):

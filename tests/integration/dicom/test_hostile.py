@@ -157,6 +157,49 @@ def test_a_peer_that_stalls_is_cut(node: Node) -> None:
     assert not [*node.config.spool.glob("*.part")]
 
 
+def data_pdu(data: bytes, header: int = 0x02) -> bytes:
+    primitive = P_DATA()
+    primitive.presentation_data_value_list = [[1, bytes([header]) + data]]
+    pdu = P_DATA_TF()
+    pdu.from_primitive(primitive)
+    return bytes(pdu.encode())
+
+
+def store_command(uid: str) -> bytes:
+    """The command set of a C-STORE-RQ for a CT, implicit VR little endian."""
+
+    def element(number: int, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        return b"\0\0" + number.to_bytes(2, "little") + len(value).to_bytes(4, "little") + value
+
+    command = element(0x02, CT.encode()) + element(0x100, b"\1\0") + element(0x110, b"\1\0")
+    command += element(0x700, b"\0\0") + element(0x800, b"\1\0") + element(0x1000, uid.encode())
+    return element(0, len(command).to_bytes(4, "little")) + command
+
+
+@pytest.mark.parametrize("pieces", [[bytes([byte]) for byte in data_pdu(b"\x01" * 90)], [data_pdu(b"\0", 0)] * 90])
+def test_a_peer_that_trickles_is_cut_and_leaves_nothing(node: Node, pieces: list[bytes]) -> None:
+    """Bytes of one PDU, or one tiny PDU after the other: never silent for long, and it does not get on."""
+    with socket.create_connection(("127.0.0.1", node.port)) as connection:
+        connection.sendall(request_pdu())
+        connection.recv(4096)
+        connection.sendall(data_pdu(store_command("1.9.50"), 0x03) + data_pdu(named("1.9.50"), 0x00))
+        assert until(lambda: bool([*node.config.spool.glob("*.part")]), 5)
+        started = time.monotonic()
+        connection.settimeout(0.2)
+        for piece in pieces:  # 18 s
+            try:
+                connection.sendall(piece)
+                connection.recv(100)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                pass
+            break  # A-ABORT, or the end of the connection
+        assert time.monotonic() - started < 3 * node.config.dicom.network_timeout
+    assert until(lambda: not [*node.config.spool.glob("*.part")], 5)
+
+
 def test_a_flood_of_silent_connections_does_not_shut_out_the_pacs(node: Node) -> None:
     flood = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(60)]
     assert until(lambda: echo(node), 15)
@@ -203,14 +246,6 @@ def test_a_c_store_without_its_mandatory_parameters_leaves_nothing(node: Node) -
         connection.sendall(data_pdu(command, 0x03) + data_pdu(named("1.9.40")))
         assert connection.recv(100)[:1] == b"\x07"  # A-ABORT
     assert until(lambda: not [*node.config.spool.glob("*.part")])
-
-
-def data_pdu(data: bytes, header: int = 0x02) -> bytes:
-    primitive = P_DATA()
-    primitive.presentation_data_value_list = [[1, bytes([header]) + data]]
-    pdu = P_DATA_TF()
-    pdu.from_primitive(primitive)
-    return bytes(pdu.encode())
 
 
 def damaged(content: bytes, damage: list[tuple[int, int]]) -> bytes:
