@@ -17,7 +17,16 @@ from client_plugin.archive.turns import Turns
 HEAD = "0003"  # the newest migration; a test compares it with the scripts
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x66656470616373  # "fedpacs": the PostgreSQL advisory lock that migrations are run under
-_BUSY_TIMEOUT = 30_000  # ms a writer of SQLite waits for another
+# ms a writer of SQLite waits for another; with the wait for its turn still less than a peer waits for an answer
+_BUSY_TIMEOUT = 18_000
+# PostgreSQL: how long a server that does not answer any more is waited for (libpq; ms for tcp_user_timeout, else s)
+_PATIENCE = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
 
 
 class CatalogueUnusable(RuntimeError):  # noqa: N818 - it is the state of the catalogue that is named
@@ -117,7 +126,8 @@ def _engine(url: str) -> Engine:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
+        patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+        return create_engine(parsed, pool_pre_ping=True, connect_args=patience)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise CatalogueUnusable("archive.catalogue_url: use sqlite:////path/to/file or postgresql://user@host/name")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

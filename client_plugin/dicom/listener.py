@@ -42,6 +42,8 @@ from observability import logs
 
 log = logging.getLogger("client_plugin.dicom.listener")  # not __main__, which is nobody's logger
 
+_LOOK = 0.5  # seconds between looks at whether this process can still do its work
+
 
 class Listener:
     """Serves associations on a listening socket until it is drained.
@@ -235,13 +237,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     serving.start()
     gc.freeze()  # what is loaded by now stays: not to be looked through again for every few instances
     stopping.ready()
-    stopping.event.wait()
+    while not (failed := committer.broken.is_set() or not serving.is_alive()) and not stopping.event.wait(_LOOK):
+        pass
+    if failed:  # a process that can only refuse ends, and is started again by the node
+        log.error("the listener cannot go on: its disk failed, or it accepts no more connections")
     aborted = listener.drain(config.dicom.drain_timeout)
     serving.join()
     commitment.close()
     spool.close()
     log.info("listener stopped", extra=logs.fields(count=aborted))
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -77,6 +77,10 @@ COMMIT_SECONDS = Histogram("fedpacs_commit_seconds", "One group commit of receiv
 COMMIT_INSTANCES = Histogram(
     "fedpacs_commit_instances", "Instances in one group commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
+COMMIT_FAILURES = Counter(
+    "fedpacs_commit_failures_total",
+    "Group commits that failed: their peers were told 0xA700 and keep the instances; look at disk and catalogue",
+)
 PEER_UP = GaugeBy[str](
     "fedpacs_peer_up",
     "1: the peer answered the last C-ECHO, 0: it did not; check the PACS and the network",

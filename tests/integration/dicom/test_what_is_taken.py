@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import data_store
+import psutil
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from client_plugin.dicom.negotiation import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
-from tests.integration.dicom.node import DCMTK, Node, running
+from tests.integration.dicom.node import DCMTK, Node, running, until
 from tests.integration.dicom.raw import CT, EXPLICIT, associate, context_for, element, named, store
 
 pytestmark = pytest.mark.integration
@@ -25,8 +26,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node whose worker stands still, so that the spool can be looked at."""
     with running(tmp_path_factory.mktemp("taken") / "kit") as node:
         worker = node.intake._places["worker-0"].child.process.pid
-        with node.catalogue.writing():  # not while it holds the catalogue
+        with node.catalogue.writing():  # not while it holds the catalogue: the listeners would wait for it in vain
             os.kill(worker, signal.SIGSTOP)
+            assert until(lambda: psutil.Process(worker).status() == psutil.STATUS_STOPPED, 5)
         yield node
         os.kill(worker, signal.SIGCONT)
 

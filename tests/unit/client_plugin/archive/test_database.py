@@ -64,7 +64,7 @@ def test_sqlite_is_opened_for_durability_and_for_many_processes(tmp_path: Path) 
     with catalogue.reading() as session:
         pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")
         found = [session.execute(text(f"PRAGMA {name}")).scalar_one() for name in pragmas]
-    assert found == ["wal", 2, 1, 30_000, 1]
+    assert found == ["wal", 2, 1, 18_000, 1]
 
 
 def test_a_writer_does_not_keep_readers_waiting(tmp_path: Path) -> None:

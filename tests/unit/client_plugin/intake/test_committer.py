@@ -6,7 +6,7 @@ import pytest
 
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.received import NewReceived, Outcome
-from client_plugin.intake.committer import MAX_BATCH, GroupCommitter
+from client_plugin.intake.committer import MAX_BATCH, CommitStuck, GroupCommitter
 from client_plugin.intake.spool import Origin, Spool, Spooled
 
 
@@ -94,6 +94,65 @@ def test_a_failed_commit_is_told_to_everybody_who_waits_and_the_next_one_is_trie
             committer.commit(written(spool, uid))
 
 
+class ForgetfulLedger:
+    """Says less than it was asked."""
+
+    def record_received(self, batch: Sequence[NewReceived]) -> list[Outcome]:
+        return []
+
+
+class HangingLedger:
+    """A disk that never answers."""
+
+    def __init__(self) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def record_received(self, batch: Sequence[NewReceived]) -> list[Outcome]:
+        self.entered.set()
+        self.go.wait(30)
+        return [Outcome.STORED] * len(batch)
+
+
+class EndingLedger:
+    """The process is being ended in the middle of a commit."""
+
+    def record_received(self, batch: Sequence[NewReceived]) -> list[Outcome]:
+        raise SystemExit
+
+
+@pytest.mark.parametrize("ledger", [ForgetfulLedger(), EndingLedger()], ids=lambda ledger: type(ledger).__name__)
+def test_whatever_a_commit_raises_nobody_waits_for_ever(spool: Spool, ledger) -> None:
+    committer = GroupCommitter(spool, ledger)
+    for uid in ("1.2", "1.3"):
+        with pytest.raises((ValueError, SystemExit)):
+            committer.commit(written(spool, uid))
+
+
+def test_a_commit_that_hangs_is_answered_with_a_failure_in_time(spool: Spool) -> None:
+    ledger = HangingLedger()
+    committer = GroupCommitter(spool, ledger, patience=0.2)
+    first = threading.Thread(target=committer.commit, args=(written(spool, "1.2"),))
+    first.start()
+    assert ledger.entered.wait(10)
+    late = written(spool, "1.3")
+    with pytest.raises(CommitStuck):
+        committer.commit(late)
+    ledger.go.set()
+    first.join(10)
+    assert committer.commit(written(spool, "1.4")) is Outcome.STORED  # and takes the one that gave up along
+    assert spool.path(late.name).exists()
+
+
+def test_a_file_that_cannot_be_published_fails_its_own_batch_only(spool: Spool, catalogue: Catalogue) -> None:
+    committer = GroupCommitter(spool, catalogue)
+    committer.commit(written(spool, "1.2"))
+    again = written(spool, "1.2")
+    (spool.folder / f"{again.name}.sealed").mkdir()  # neither overwritten by the rename nor unlinked
+    with pytest.raises(OSError):  # noqa: PT011
+        committer.commit(again)
+    assert committer.commit(written(spool, "1.3")) is Outcome.STORED
+
+
 def test_after_a_failed_sync_nothing_more_is_promised(spool: Spool, catalogue: Catalogue, monkeypatch) -> None:
     committer = GroupCommitter(spool, catalogue)
 
@@ -104,5 +163,6 @@ def test_after_a_failed_sync_nothing_more_is_promised(spool: Spool, catalogue: C
     with pytest.raises(OSError, match="Input/output"):
         committer.commit(written(spool, "1.2"))
     monkeypatch.undo()
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(OSError, match="nothing more is promised"):
         committer.commit(written(spool, "1.3"))
+    assert committer.broken.is_set()
