@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -83,7 +84,7 @@ class Outcome:
             phases=phases,
             peak_memory_bytes=peak_memory_bytes,
             hospitals=tuple(self._hospital(site) for site in self._sites()),
-            network=Network(name="DenseNet", parameters=sum(value.size for value in weights.values())),
+            network=Network(name=_network(model), parameters=sum(value.size for value in weights.values())),
             rounds=self.progress.rounds,
             server=self.server_view(weights),
             metrics=(
@@ -190,3 +191,9 @@ class Outcome:
 
     def _config(self, site: str) -> NodeConfig:
         return NodeConfig.load(self.federation.kits[site])
+
+
+def _network(model: Path) -> str:
+    """The class that the bundle was trained with, as its configuration names it."""
+    described = json.loads((model / "configs" / "inference.json").read_text(encoding="utf-8"))["network_def"]
+    return str(described["_target_"]).rpartition(".")[2]

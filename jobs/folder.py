@@ -6,9 +6,9 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Json = dict[str, Any]
 
@@ -17,6 +17,9 @@ TASK_REQUEST_SECONDS = 0.5
 
 NVFLARE_TIMES: Json = {"id": "job_times", "path": "observability.nvflare_events.JobTimes", "args": {}}
 """NVFlare times a job's events (tasks, filters), and each participant's Prometheus gets to know."""
+
+BATCH_NORM = (r"\bnorm\d*\.", r"\.N\.")
+"""``keep_local`` for FedBN (Li et al., ICLR 2021): how MONAI's DenseNet and U-Net name what they normalise with."""
 
 
 class Federation(BaseModel):
@@ -35,6 +38,36 @@ class Federation(BaseModel):
     clip: float = Field(default=1.0, gt=0, description="Bound on each value of an update")
     max_weight: float = Field(default=65536.0, gt=0, description="Bound on a site's weight, its training images")
     round_timeout: int = Field(default=600, gt=0, description="Seconds a site may take for a round")
+    rekey_rounds: int = Field(default=0, ge=0, description="New keys every so many rounds; 0: one set for the job")
+    min_share: float = Field(
+        default=0.0, ge=0, le=1, description="Least share of the data in a sum, of the largest sum of the job"
+    )
+    server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = Field(
+        default="fedavg", description="FedOpt, run where sums are opened: at the sites"
+    )
+    server_learning_rate: float = Field(default=1.0, gt=0, description="Of the server optimiser")
+    full_weights: bool = Field(default=False, description="Send weights and take their mean, instead of differences")
+    keep_local: tuple[str, ...] = Field(
+        default=(), description="Regular expressions: tensors that stay at their hospital, as BATCH_NORM for FedBN"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Federation:
+        if self.full_weights and (self.server_optimizer != "fedavg" or self.server_learning_rate != 1):
+            raise ValueError("a server optimiser works on differences: leave full_weights off")
+        return self
+
+
+def merged(base: Json, over: Json) -> Json:
+    """``over`` on top of ``base``, key by key at every depth.
+
+    Examples
+    --------
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    both = {key: merged(base[key], over[key]) for key in base.keys() & over.keys() if isinstance(over[key], dict)}
+    return {**base, **over, **both}
 
 
 @dataclass(frozen=True)
@@ -80,6 +113,7 @@ class JobFolder:
                     "args": {
                         "num_rounds": fed.rounds,
                         "required_sites": list(fed.required_sites),
+                        "rekey_rounds": fed.rekey_rounds,
                         "round_timeout": fed.round_timeout,
                         **self._aggregation(),
                     },
@@ -111,7 +145,7 @@ class JobFolder:
                 {
                     "id": "aggregation",
                     "path": "client_plugin.privacy.session.AggregationSession",
-                    "args": self._aggregation(),
+                    "args": {**self._aggregation(), "keep_local": list(self.federation.keep_local)},
                 },
                 NVFLARE_TIMES,
             ],
@@ -120,12 +154,17 @@ class JobFolder:
         }
 
     def _schedule(self) -> Json:
-        training = {**self.learning.get("training", {}), "rounds": self.federation.rounds}
-        return {**self.learning, "training": training}
+        return merged(self.learning, {"training": {"rounds": self.federation.rounds}})
 
     def _aggregation(self) -> Json:
         """What server and sites must agree on: every site signs its own copy, and a difference ends the job."""
-        return self.federation.model_dump(include={"encryption", "bits", "clip", "max_weight", "min_sites"})
+        fed = self.federation
+        return {
+            **fed.model_dump(
+                include={"encryption", "bits", "clip", "max_weight", "min_sites", "min_share", "full_weights"}
+            ),
+            "server_optimizer": {"name": fed.server_optimizer, "learning_rate": fed.server_learning_rate},
+        }
 
     def write(self, parent: Path) -> Path:
         """Write the job below ``parent`` and return its folder, replacing an older one of the same name."""

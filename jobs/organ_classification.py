@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.folder import Federation, JobFolder
+from jobs.folder import Federation, JobFolder, merged
 
 NAME = "organ-classification"
 # The bound on a site's training images: precision is best when it is not far above the largest site's.
@@ -19,8 +19,5 @@ COHORT: dict[str, Any] = {"modality": ["CT"], "labels": "SEG"}
 def job(federation: Federation = FEDERATION, learning: dict[str, Any] | None = None) -> JobFolder:
     """The job; ``learning`` overrides the defaults of `client_plugin.learning.config.LearningConfig`."""
     return JobFolder(
-        name=NAME,
-        learning={"task": {"name": NAME}, **(learning or {})},
-        cohort=COHORT,
-        federation=federation,
+        name=NAME, learning=merged({"task": {"name": NAME}}, learning or {}), cohort=COHORT, federation=federation
     )

@@ -50,18 +50,28 @@ class RunningTotal:
         return cls(-1, (), np.zeros(size, np.float32), optimizer.start(size))
 
     def after(
-        self, step: int, contributors: tuple[str, ...], mean: Vector, optimizer: ServerOptimizer, auxiliary: slice
+        self,
+        step: int,
+        contributors: tuple[str, ...],
+        mean: Vector,
+        optimizer: ServerOptimizer,
+        auxiliary: slice,
+        sites: int,
     ) -> tuple[RunningTotal, Vector]:
         """After one more mean of differences; with it the step that the model makes.
 
         Parameters
         ----------
         auxiliary
-            Part of the vector that is averaged and not optimised (control variates of SCAFFOLD and the like).
+            Part of the vector that is not optimised (control variates of SCAFFOLD and the like): its step is the mean
+            times the part of the sites that contributed, as a site that did not has changed nothing.
+        sites
+            Of the epoch.
         """
         move, moments = optimizer.step(self.moments, mean)
-        if auxiliary.stop > auxiliary.start and move is not mean:
-            move[auxiliary] = mean[auxiliary]
+        if auxiliary.stop > auxiliary.start:
+            move = move.copy() if move is mean else move
+            move[auxiliary] = mean[auxiliary] * np.float32(len(contributors) / sites)
         return RunningTotal(step, contributors, self.vector + move, moments), move
 
 

@@ -37,7 +37,8 @@ from secure_aggregation.sealing import Timings
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 Clock = Callable[[], datetime.datetime]
 AUXILIARY = "aux/"
-"""Tensors whose names begin so are averaged with the others, and no server optimiser touches them."""
+"""Tensors whose names begin so are summed with the others, and no server optimiser touches them: the mean over the
+contributors, times the part of the epoch's sites that they are."""
 EpochT = TypeVar("EpochT", bound=Epoch)
 
 
@@ -344,20 +345,21 @@ class Site:
         if mean.weight < self.settings.min_share * self._most_weight:
             raise ProtocolError(Reason.TOO_LITTLE_DATA, f"round {total.step}: a sum of too small a share of the data")
         self._most_weight = max(self._most_weight, mean.weight)
-        given = self._advance(before, total, mean.vector, layout)
+        given = self._advance(before, total, mean.vector, layout, len(source.roster.sites))
         self._last_opened = Opened(total.step, layout.unflatten(given), mean.weight, total.contributors, budget)
         if source.parameters.encryption.masks and self.name not in total.contributors and source is self._epoch:
             self._exposed = True
         self._previous.clear()
         return self._last_opened
 
-    def _advance(self, before: RunningTotal, total: rounds.Sum, mean: Vector, layout: Layout) -> Vector:
+    def _advance(self, before: RunningTotal, total: rounds.Sum, mean: Vector, layout: Layout, sites: int) -> Vector:
         """Keep where the model is now; the answer is what the executor gets: a step to add, or the full weights."""
         if self.settings.full_weights:
             self._total = RunningTotal(total.step, total.contributors, mean)
             return mean
         auxiliary = layout.span(AUXILIARY)
-        self._total, given = before.after(total.step, total.contributors, mean, self.settings.optimizer, auxiliary)
+        optimizer = self.settings.optimizer
+        self._total, given = before.after(total.step, total.contributors, mean, optimizer, auxiliary, sites)
         return given
 
     def _source(self, number: int) -> ReadyEpoch:

@@ -24,6 +24,7 @@ from client_plugin.learning.evaluation import Evaluation
 from client_plugin.learning.training import LocalTrainer
 
 WEIGHTS = Path("models") / "model.safetensors"
+_ALGORITHMS = {"fedavg": "Federated averaging", "fedprox": "Federated averaging with FedProx", "scaffold": "SCAFFOLD"}
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 
@@ -165,10 +166,11 @@ def model_card(trainer: LocalTrainer, evaluation: Evaluation, weights_sha256: st
 
 ## How it was trained
 
-- Network: `{trainer.definition.path}`, {parameters} parameters, not normalised by batch.
-- Federated averaging, {config.training.rounds} rounds of {config.training.steps} steps with
-  {config.training.batch_size} images, drawn in balance over the classes that a hospital has; AdamW,
-  learning rate {config.training.learning_rate:g} falling along a cosine; seed {config.training.seed}.
+- Network: `{trainer.definition.path}`, {parameters} weights.
+- {_ALGORITHMS[config.training.algorithm]}, {config.training.rounds} rounds of {config.training.steps} steps with
+  {config.training.batch_size} images, drawn in balance over the classes that a hospital has;
+  {config.training.optimizer}, learning rate {config.training.learning_rate:g} falling along a cosine;
+  seed {config.training.seed}.
 - This hospital contributed {len(samples)} images of {_patients(samples.patients)}. They never left it; the updates
   left encrypted and were opened as a sum.
 

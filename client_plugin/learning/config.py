@@ -103,7 +103,7 @@ class NetworkConfig(_Part):
 
 
 class TrainingConfig(_Part):
-    """The optimiser's side: AdamW, the learning rate falls along a cosine over the rounds."""
+    """The optimiser's side: the learning rate falls along a cosine over the rounds."""
 
     rounds: int = Field(default=24, ge=1, le=10_000, description="Length of the schedule")
     steps: int = Field(default=20, ge=1, le=100_000, description="Optimiser steps in one round")
@@ -113,6 +113,23 @@ class TrainingConfig(_Part):
     max_gradient_norm: float = Field(default=5.0, gt=0)
     augmentation: float = Field(default=1.0, ge=0, le=3, description="Strength; 0 switches it off")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="The hospital's; sgd is without momentum")
+    algorithm: Literal["fedavg", "fedprox", "scaffold"] = Field(
+        default="fedavg", description="What holds hospitals together while they train apart"
+    )
+    proximal_mu: float = Field(
+        default=0.0, ge=0, le=100, description="FedProx: how strongly weights are held to the round's start"
+    )
+
+    @model_validator(mode="after")
+    def _algorithm_complete(self) -> TrainingConfig:
+        """A value that would do nothing is refused, and so is one that is missing."""
+        if (self.algorithm == "fedprox") != (self.proximal_mu > 0):
+            raise ValueError("proximal_mu is above 0 with the algorithm fedprox, and with no other")
+        if self.algorithm == "scaffold" and self.optimizer != "sgd":
+            # Option II takes the mean gradient from the way that was made: only plain SGD makes it that.
+            raise ValueError("the algorithm scaffold needs the optimizer sgd")
+        return self
 
 
 class LearningConfig(_Part):

@@ -30,10 +30,12 @@ from client_plugin.flare import node_config
 from client_plugin.governance.policy import TrainingRequest, decide
 from client_plugin.learning.bundle import write_bundle
 from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.control_variates import ControlVariates
+from client_plugin.learning.federated_model import FederatedModel
 from client_plugin.learning.training import LocalTrainer, Weights
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import JobState, Quality, RoundEnd
-from client_plugin.privacy.filters import META_METRICS, META_WEIGHT
+from client_plugin.privacy.filters import META_METRICS, META_WEIGHT, kind_of_data
 from client_plugin.privacy.session import HEADER_CONTRIBUTORS, AggregationSession, session_of
 from observability import logs
 
@@ -62,8 +64,8 @@ class FederatedTraining(Executor):
         self._learning = LearningConfig.from_job(learning)
         self._query = CohortQuery.model_validate(cohort)
         self._trainer: LocalTrainer | None = None
-        self._weights: Weights = {}
-        self._applied = 0
+        self._model: FederatedModel | None = None
+        self._kind = DataKind.WEIGHT_DIFF
         self._folder = Path()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -76,18 +78,20 @@ class FederatedTraining(Executor):
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Run one task. Errors become NVFlare return codes: nothing of the data is in them."""
-        if self._trainer is None:
+        if self._trainer is None or self._model is None:
             return make_reply(ReturnCode.EXECUTION_EXCEPTION)
         if task_name not in (TASK_TRAIN, TASK_FINISH):
             return make_reply(ReturnCode.TASK_UNKNOWN)
         number = int(shareable.get_header(AppConstants.CURRENT_ROUND, 0))
         contributors: list[str] = shareable.get_header(HEADER_CONTRIBUTORS, [])
-        if self._apply(shareable, number):
-            self._record(SUMS_FILE, {"round": number, "sites": contributors})
+        if any(not key.startswith("__") for key in shareable):
+            opened = from_shareable(shareable).data
+            if self._model.apply(number, opened, contributors):
+                self._record(SUMS_FILE, {"round": number, "sites": contributors})
         if task_name == TASK_FINISH:
-            return self._finish(self._trainer, fl_ctx)
+            return self._finish(self._trainer, self._model, fl_ctx)
         try:
-            return self._train(self._trainer, number, fl_ctx)
+            return self._train(self._trainer, self._model, number, fl_ctx)
         except Exception:
             metrics.ROUNDS.inc(RoundEnd.FAILED)
             raise
@@ -103,8 +107,9 @@ class FederatedTraining(Executor):
         self._folder = config.models / fl_ctx.get_job_id()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._trainer = LocalTrainer.open(archive, snapshot.studies, self._learning)
-        self._weights = self._trainer.initial_weights()
-        session.declare_layout({name: value.shape for name, value in self._weights.items()})
+        self._kind = kind_of_data(session)
+        self._model = _model(self._trainer, session, fl_ctx.get_identity_name())
+        session.declare_layout(self._model.shapes)
         metrics.cohort(patients=snapshot.patients, images=len(self._trainer.data.training))
         self.log_info(fl_ctx, f"cohort {snapshot.digest[:12]} frozen, data ready")
 
@@ -128,38 +133,27 @@ class FederatedTraining(Executor):
             raise PermissionError(decision.reason)
         metrics.JOBS.inc(JobState.ACCEPTED)
 
-    def _apply(self, shareable: Shareable, number: int) -> bool:
-        """Add the opened mean update of the round before, once: NVFlare may deliver a task again."""
-        has_update = any(not key.startswith("__") for key in shareable)
-        if not has_update or number <= self._applied:
-            return False
-        delta: Weights = from_shareable(shareable).data
-        self._weights = {name: value + delta[name] for name, value in self._weights.items()}
-        self._applied = number
-        return True
-
-    def _train(self, trainer: LocalTrainer, number: int, fl_ctx: FLContext) -> Shareable:
+    def _train(self, trainer: LocalTrainer, model: FederatedModel, number: int, fl_ctx: FLContext) -> Shareable:
         started = time.monotonic()
         metrics.ROUND.set(number + 1)
-        evaluation = trainer.evaluate(self._weights)
-        result = trainer.train_round(self._weights, number)
-        delta = {name: result.weights[name] - value for name, value in self._weights.items()}
+        evaluation = trainer.evaluate(model.weights)
+        result = trainer.train_round(model.weights, number, correction=model.correction)
         said = {"loss": result.loss, "balanced_accuracy": evaluation.balanced_accuracy}
         seconds = time.monotonic() - started
         self._measure(said, seconds)
         self._record(ROUNDS_FILE, {"round": number + 1, **said, "seconds": seconds, "images": result.images})
         self.log_info(fl_ctx, f"round {number + 1}: loss {result.loss:.4f}")
-        update = DXO(DataKind.WEIGHT_DIFF, data=delta)
+        update = DXO(self._kind, data=model.update(result))
         update.set_meta_prop(META_WEIGHT, float(result.images))
         update.set_meta_prop(META_METRICS, said)
         return update.to_shareable()
 
-    def _finish(self, trainer: LocalTrainer, fl_ctx: FLContext) -> Shareable:
-        evaluation = trainer.evaluate(self._weights)
-        write_bundle(self._folder / BUNDLE, trainer, self._weights, evaluation)
+    def _finish(self, trainer: LocalTrainer, model: FederatedModel, fl_ctx: FLContext) -> Shareable:
+        evaluation = trainer.evaluate(model.weights)
+        write_bundle(self._folder / BUNDLE, trainer, model.weights, evaluation)
         metrics.VALIDATION.set(Quality.BALANCED_ACCURACY, evaluation.balanced_accuracy)
-        # Every hospital ends with the same model; this line is how people can compare.
-        self.log_info(fl_ctx, f"final model {digest(self._weights)[:16]} kept at this site")
+        # Every hospital ends with the same model but for what stays local; this line is how people can compare.
+        self.log_info(fl_ctx, f"final model {digest(model.shared)[:16]} kept at this site")
         return DXO(DataKind.METRICS, data={"balanced_accuracy": evaluation.balanced_accuracy}).to_shareable()
 
     def _measure(self, said: dict[str, float], seconds: float) -> None:
@@ -171,6 +165,18 @@ class FederatedTraining(Executor):
         """One line a round, at the hospital only: more than what the policy lets out."""
         with (self._folder / file_name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _model(trainer: LocalTrainer, session: AggregationSession, site: str) -> FederatedModel:
+    """What the job's algorithm and the session's settings make of the initial weights."""
+    start = trainer.initial_weights()
+    variates = None
+    if trainer.config.training.algorithm == "scaffold":
+        shared = {name: start[name].shape for name in trainer.parameter_names if not session.is_local(name)}
+        variates = ControlVariates(shared, session.settings.clip)
+    return FederatedModel(
+        site, start, is_local=session.is_local, full_weights=session.settings.full_weights, variates=variates
+    )
 
 
 def digest(weights: Weights) -> str:

@@ -1,7 +1,8 @@
 """MONAI networks by short name. A job chooses a name and plain numbers; which class that is, is the site's code.
 
-None of them normalises by batch: there are no running statistics to average, and what a network says of an image does
-not depend on the other images of a batch.
+By default none of them normalises by batch: there are no running statistics to average, and what a network says of an
+image does not depend on the other images of a batch. With ``norm: batch`` a job chooses batch normalisation, and says
+what becomes of its tensors: averaged with the others, or kept at the hospitals (FedBN).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -47,12 +48,15 @@ class DenseNet(Arguments):
     init_features: int = Field(default=16, ge=4, le=128)
     growth_rate: int = Field(default=8, ge=4, le=64)
     block_config: tuple[int, ...] = Field(default=(2, 2, 2), min_length=1, max_length=5)
-    groups: int = Field(default=4, ge=1, le=32)
+    norm: Literal["group", "batch"] = "group"
+    groups: int = Field(default=4, ge=1, le=32, description="Only for the norm 'group'")
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _groups_fit(self) -> DenseNet:
         """Every normalised number of channels must be a multiple of the groups; transitions halve it."""
+        if self.norm == "batch":
+            return self
         features, bottleneck = self.init_features, _BOTTLENECK * self.growth_rate
         normalised = [features, bottleneck]
         for block, layers in enumerate(self.block_config):
@@ -70,18 +74,19 @@ class DenseNet(Arguments):
             "growth_rate": self.growth_rate,
             "bn_size": _BOTTLENECK,
             "block_config": list(self.block_config),
-            "norm": ["group", {"num_groups": self.groups}],
+            "norm": "batch" if self.norm == "batch" else ["group", {"num_groups": self.groups}],
             "dropout_prob": self.dropout,
         }
 
 
 class UNet(Arguments):
-    """Ronneberger et al., U-Net, MICCAI 2015; normalised by instance. The image's sides must be divisible by
-    2 to the number of its steps down."""
+    """Ronneberger et al., U-Net, MICCAI 2015. The image's sides must be divisible by 2 to the number of its steps
+    down."""
 
     path = "monai.networks.nets.unet.UNet"
     dense = True
 
+    norm: Literal["instance", "batch"] = "instance"
     channels: tuple[int, ...] = Field(default=(8, 16, 32, 64), min_length=2, max_length=5)
 
     @field_validator("channels")
@@ -92,7 +97,7 @@ class UNet(Arguments):
         return value
 
     def keywords(self) -> dict[str, Any]:
-        return {"channels": list(self.channels), "strides": [2] * (len(self.channels) - 1), "norm": "instance"}
+        return {"channels": list(self.channels), "strides": [2] * (len(self.channels) - 1), "norm": self.norm}
 
 
 NETWORKS: Mapping[str, type[Arguments]] = MappingProxyType({"densenet": DenseNet, "unet": UNet})

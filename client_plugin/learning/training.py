@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.cohorts import StudyRef
-from client_plugin.learning.config import LearningConfig
+from client_plugin.learning.config import LearningConfig, TrainingConfig
+from client_plugin.learning.drift import Drift
 from client_plugin.learning.evaluation import Evaluation
 from client_plugin.learning.networks import Definition, build, define
 from client_plugin.learning.splits import held_out_patients
@@ -24,7 +25,7 @@ from client_plugin.learning.volumes import Case, load_case
 from client_plugin.metrics import instruments as metrics
 
 Weights = dict[str, NDArray[np.float32]]
-"""Parameter name to values, in the order of the network's parameters."""
+"""Name to values: the network's parameters in their order, then its running statistics if it has any."""
 
 Progress = Callable[[int, int, float], object]
 """Called after each step with the number of steps done, of steps in all, and the loss."""
@@ -45,7 +46,9 @@ class RoundResult:
     images
         Training images that were drawn from; the weight of this hospital in an average.
     loss
-        Mean over the steps of the round.
+        Mean over the steps of the round, of the task alone: without a proximal term.
+    learning_rate
+        Of the round's steps.
     """
 
     weights: Weights = field(repr=False)
@@ -53,6 +56,7 @@ class RoundResult:
     patients: int
     loss: float
     steps: int
+    learning_rate: float
     seconds: float
 
 
@@ -95,8 +99,17 @@ class LocalTrainer:
         """The start of a federation: equal bytes at every hospital for the same seed and the same PyTorch."""
         return to_weights(build(self.definition, self.config.training.seed if seed is None else seed))
 
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Which of the weights are trained; the others are running statistics."""
+        return tuple(name for name, _ in self._network.named_parameters())
+
     def train_round(
-        self, weights: Mapping[str, NDArray[np.float32]], number: int, on_step: Progress | None = None
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        number: int,
+        on_step: Progress | None = None,
+        correction: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> RoundResult:
         """Start from ``weights``, take the configured number of optimiser steps, return what came of it.
 
@@ -105,6 +118,8 @@ class LocalTrainer:
         number
             Round, from 0. Draws, augmentation and learning rate follow from it alone: a round that is done
             again after a crash gives the same result.
+        correction
+            By parameter, added to every gradient: SCAFFOLD's ``c - c_i``. Parameters that are not in it go without.
         """
         samples, training = self.data.training, self.config.training
         if not len(samples):
@@ -112,12 +127,9 @@ class LocalTrainer:
         started = time.monotonic()
         load_weights(self._network, weights)
         self._network.train()
-        optimiser = torch.optim.AdamW(
-            self._network.parameters(),
-            lr=learning_rate(training.learning_rate, number, training.rounds),
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
+        rate = learning_rate(training.learning_rate, number, training.rounds)
+        optimiser = _optimiser(self._network, training, rate)
+        drift = Drift(self._network, training.proximal_mu, correction or {})
         generator = torch.Generator().manual_seed(_round_seed(training.seed, number))
         losses: list[float] = []
         for step in range(training.steps):
@@ -129,7 +141,9 @@ class LocalTrainer:
             loss = self.task.loss(outputs, targets.to(self._device))
             optimiser.zero_grad()
             loss.backward()
+            drift.before_clipping()
             torch.nn.utils.clip_grad_norm_(self._network.parameters(), training.max_gradient_norm)
+            drift.after_clipping()
             optimiser.step()
             losses.append(float(loss.detach()))
             metrics.DATA_SECONDS.inc(drawn_at - begun)
@@ -145,6 +159,7 @@ class LocalTrainer:
             patients=samples.patients,
             loss=float(np.mean(losses)),
             steps=training.steps,
+            learning_rate=rate,
             seconds=time.monotonic() - started,
         )
 
@@ -200,6 +215,13 @@ def learning_rate(highest: float, number: int, rounds: int) -> float:
     return highest * 0.5 * (1 + math.cos(math.pi * min(number, rounds - 1) / rounds))
 
 
+def _optimiser(network: torch.nn.Module, training: TrainingConfig, rate: float) -> torch.optim.Optimizer:
+    """A fresh one: no moments of the round before, as the weights are no longer those."""
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=rate, weight_decay=training.weight_decay, fused=True)
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=training.weight_decay, fused=True)
+
+
 def _round_seed(seed: int, number: int) -> int:
     """Unrelated numbers for neighbouring rounds and seeds."""
     digest = hashlib.sha256(f"fedpacs round {seed} {number}".encode()).digest()
@@ -207,29 +229,38 @@ def _round_seed(seed: int, number: int) -> int:
 
 
 def to_weights(network: torch.nn.Module) -> Weights:
-    """Copies of a network's parameters. It has no buffers (see `networks`), so this is all of its state."""
+    """Copies of a network's parameters and running statistics.
+
+    The count of batches that PyTorch keeps beside the statistics is left out: no network here uses it, and a count
+    has no mean.
+    """
     return {
-        name: parameter.detach().cpu().contiguous().numpy().astype(np.float32, copy=True)
-        for name, parameter in network.named_parameters()
+        name: tensor.detach().cpu().contiguous().numpy().astype(np.float32, copy=True)
+        for name, tensor in _tensors(network)
     }
 
 
 def load_weights(network: torch.nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Give a network all of its parameters.
+    """Give a network all of its parameters and running statistics.
 
     Raises
     ------
     ValueError
         Names or shapes are not the network's, or a value is not finite.
     """
-    parameters = dict(network.named_parameters())
-    if parameters.keys() != weights.keys():
+    tensors = dict(_tensors(network))
+    if tensors.keys() != weights.keys():
         raise ValueError("the weights are of another network: the names of the parameters differ")
     with torch.no_grad():
-        for name, parameter in parameters.items():
+        for name, tensor in tensors.items():
             values = np.asarray(weights[name], dtype=np.float32)
-            if values.shape != tuple(parameter.shape):
+            if values.shape != tuple(tensor.shape):
                 raise ValueError(f"the weights are of another network: {name} has shape {values.shape}")
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} has values that are not finite: the model has diverged")
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+def _tensors(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from network.named_parameters()
+    yield from ((name, buffer) for name, buffer in network.named_buffers() if buffer.is_floating_point())

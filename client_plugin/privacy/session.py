@@ -94,8 +94,8 @@ class AggregationSession(FLComponent):
         (:class:`secure_aggregation.optimizer.ServerOptimizer`). Default: the mean is the step.
     keep_local
         Regular expressions; tensors whose names they find somewhere are not sent: the executor gets zeros for them (no
-        change). Buffers and layers of batch normalisation, for FedBN. With full weights the executor gets nothing for
-        them.
+        change), and with full weights nothing; the values that it trained are its to keep. For FedBN: the layers of
+        batch normalisation with their running statistics.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class AggregationSession(FLComponent):
     def declare_layout(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Say which tensors this job trains, at START_RUN: sites compare them before anything is trained, and a site
         that misses a round can open its sum."""
-        self._kept = {name: tuple(shape) for name, shape in shapes.items() if self._is_local(name)}
+        self._kept = {name: tuple(shape) for name, shape in shapes.items() if self.is_local(name)}
         self._layout = Layout.declare({name: shape for name, shape in shapes.items() if name not in self._kept})
         if self._site is not None:
             self._site.declare_layout(self._layout)
@@ -177,7 +177,7 @@ class AggregationSession(FLComponent):
     def seal(self, tensors: dict[str, npt.NDArray[np.generic]], weight: float) -> Wire:
         """Make the round's update, measured."""
         try:
-            self._kept |= {name: tensor.shape for name, tensor in tensors.items() if self._is_local(name)}
+            self._kept |= {name: tensor.shape for name, tensor in tensors.items() if self.is_local(name)}
             wire = self.site.seal({n: t for n, t in tensors.items() if n not in self._kept}, weight)
         except ProtocolError:
             metrics.SEALING_FAILURES.inc(SealingStep.ENCRYPT)
@@ -198,7 +198,8 @@ class AggregationSession(FLComponent):
             return opened.tensors
         return {**opened.tensors, **{name: np.zeros(shape, np.float32) for name, shape in self._kept.items()}}
 
-    def _is_local(self, name: str) -> bool:
+    def is_local(self, name: str) -> bool:
+        """Whether the job keeps the tensor of this name at the site."""
         return any(pattern.search(name) for pattern in self._keep_local)
 
     def release(self, payload: Wire) -> Shareable:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jobs.folder import Federation
+from jobs.folder import BATCH_NORM, Federation
 from jobs.organ_classification import job
 from provisioning.allow_list import HOSPITAL_CLASSES, SERVER_CLASSES
 
@@ -52,3 +52,19 @@ def test_writing_again_replaces(tmp_path: Path) -> None:
 def test_nonsense_is_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Federation(**bad)  # type: ignore[arg-type]
+
+
+def test_a_server_optimizer_needs_differences() -> None:
+    with pytest.raises(ValidationError, match="leave full_weights off"):
+        Federation(full_weights=True, server_optimizer="fedadam")
+
+
+def test_both_sides_are_told_how_updates_become_a_model() -> None:
+    it = job(Federation(server_optimizer="fedadam", server_learning_rate=0.1, min_share=0.5, keep_local=BATCH_NORM))
+    server, session = it.server()["workflows"][0]["args"], it.client()["components"][0]["args"]
+    for args in (server, session):
+        assert args["server_optimizer"] == {"name": "fedadam", "learning_rate": 0.1}
+        assert args["min_share"] == 0.5
+    # What stays at a hospital is nothing that the server knows of.
+    assert session["keep_local"] == list(BATCH_NORM)
+    assert "keep_local" not in server

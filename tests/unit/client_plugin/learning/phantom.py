@@ -32,22 +32,22 @@ def case(pseudonym: str = "P1", seed: int = 0, depth: int = 40) -> Case:
     return Case(pseudonym, image, labels, (LIVER, KIDNEY_RIGHT, KIDNEY_LEFT, OTHER), (3.0, 2.0, 2.0))
 
 
-def config(**training: object) -> LearningConfig:
+def config(norm: str = "group", **training: object) -> LearningConfig:
     """Two classes and a network that learns them in seconds."""
     few = {"rounds": 3, "steps": 6, "batch_size": 16, "learning_rate": 3e-2}
     return LearningConfig.from_job(
         {
             "task": {"classes": {"liver": "10200004", "kidney": "64033007"}, "image_size": 24},
-            "network": {"args": {"init_features": 8, "growth_rate": 8, "block_config": [1, 1]}},
+            "network": {"args": {"init_features": 8, "growth_rate": 8, "block_config": [1, 1], "norm": norm}},
             "training": {**few, **training},
         }
     )
 
 
-def trainer(**training: object) -> LocalTrainer:
-    settings = config(**training)
+def trainer(norm: str = "group", *, patient: Case | None = None, **training: object) -> LocalTrainer:
+    settings = config(norm, **training)
     task = open_task(settings)
-    return LocalTrainer(task, task.prepare([case()], frozenset()), settings)
+    return LocalTrainer(task, task.prepare([patient or case()], frozenset()), settings)
 
 
 def data(settings: LearningConfig, *cases: Case, held_out: frozenset[str] = frozenset()) -> TaskData:
