@@ -18,8 +18,9 @@ from client_plugin.learning.bundle import read_weights
 from client_plugin.learning.config import LearningConfig
 from client_plugin.learning.training import LocalTrainer, RoundResult, Weights
 from jobs.folder import BATCH_NORM, Federation, JobFolder, Json
+from provisioning.allow_list import HOSPITAL_CLASSES, SERVER_CLASSES
 from secure_aggregation.optimizer import ServerOptimizer
-from tests.federation.consortium import CLIENT_CLASSES, Consortium
+from tests.federation.consortium import Consortium
 from tests.unit.client_plugin.learning import archived, phantom
 
 pytestmark = pytest.mark.federation
@@ -53,8 +54,8 @@ JOBS = (FEDPROX, SCAFFOLD)
 @pytest.fixture(scope="module")
 def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]:
     governance = {"jobs": [one.name for one in JOBS], "share_metrics": ["loss"]}
-    executor = "client_plugin.learning.executor.FederatedTraining"
-    one = Consortium(tmp_path_factory.mktemp("algorithms"), SITES, governance, [*CLIENT_CLASSES, executor])
+    folder = tmp_path_factory.mktemp("algorithms")
+    one = Consortium(folder, SITES, governance, [*HOSPITAL_CLASSES], [*SERVER_CLASSES])
     one.provision()
     for number, site in enumerate(SITES):
         archive = archived.open_archive(one.kit(site))

@@ -20,8 +20,11 @@ def result(weights: Weights, steps: int = 4, rate: float = 0.5) -> RoundResult:
 
 def test_a_mean_update_is_applied_once_however_often_it_comes() -> None:
     model = FederatedModel("a", START)
-    for number, value in ((1, 1.0), (1, 1.0), (2, 0.5), (2, 0.5), (1, 1.0)):
+    said = [
         model.apply(number, filled(value, 0.25), ["a", "b"])
+        for number, value in ((1, 1.0), (1, 1.0), (2, 0.5), (2, 0.5), (1, 1.0))
+    ]
+    assert said == [True, False, True, False, False]
     assert model.weights["w"].tolist() == [1.5, 1.5, 1.5]
     assert model.weights["norm.running_mean"].tolist() == [1.5, 1.5]
     assert START["w"].tolist() == [0, 0, 0]
