@@ -12,24 +12,41 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from client_plugin.archive.additions import Addition, NewInstance
 from client_plugin.archive.catalogue import Catalogue
-from client_plugin.archive.instance import ArchivedInstance, InstanceRow, NotArchivable
+from client_plugin.archive.instance import ArchivedInstance, InstanceRow
 from client_plugin.archive.keys import KEY_SIZE, SiteKeys, key_lock, sync_folder
-from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import ReceivedRow
 from client_plugin.archive.sealing import SealedReader, SealedWriter, seal, unseal
 from client_plugin.config import NodeConfig
 
 SUFFIX = ".sealed"
 _SETTLED = 3600.0  # seconds without a write after which a half-written file has no writer any more
+_KEYS_KEPT = 256  # data keys in memory, unwrapped: the patients at hand
 
 
 class NotInArchive(LookupError):  # noqa: N818 - it is the instance that is described
     """No such instance is archived here."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """An instance in a provisional file: sealed, but not yet durable and in no catalogue."""
+
+    new: NewInstance
+    part: Path
+    file: BinaryIO = field(repr=False)
+
+    def discard(self) -> None:
+        """Close the file and forget it, unless it has got its final name."""
+        self.file.close()
+        self.part.unlink(missing_ok=True)
 
 
 class Archive:
@@ -94,16 +111,59 @@ class Archive:
         NotArchivable
             Its study belongs to another patient here, or its series to another study.
         """
+        (outcome,) = self.commit([self.write(dataset_bytes, meta, received)])
+        return outcome.check()
+
+    def write(self, dataset_bytes: bytes, meta: ArchivedInstance, received: ReceivedRow | None = None) -> Written:
+        """The first half of `add`: seal an instance into a provisional file, which a crash leaves to be swept away.
+
+        Raises
+        ------
+        PatientForgotten
+            The patient was forgotten: discard the instance.
+        """
+        key = self._data_key(meta.pseudonym)
         sha256 = hashlib.sha256(dataset_bytes).hexdigest()
-        path = self._path(meta.pseudonym, meta.sop_instance_uid)
-        if not self.catalogue.has_instance(meta.sop_instance_uid):
-            self._write(path, dataset_bytes, self._data_key(meta.pseudonym), meta.sop_instance_uid)
+        self._parts.mkdir(mode=0o700, exist_ok=True)
+        part = self._parts / secrets.token_hex(16)
+        written = Written(
+            NewInstance(meta=meta, size=len(dataset_bytes), sha256=sha256, received=received), part, part.open("xb")
+        )
         try:
-            return self.catalogue.add_instance(meta, size=len(dataset_bytes), sha256=sha256, received=received)
-        except (PatientForgotten, NotArchivable):  # forgotten between our look at the key and now
-            self._data_keys.pop(meta.pseudonym, None)
-            path.unlink(missing_ok=True)
+            _seal_into(written.file, dataset_bytes, key, meta.sop_instance_uid)
+            written.file.flush()
+        except BaseException:
+            written.discard()
             raise
+        return written
+
+    def commit(self, batch: Sequence[Written]) -> list[Addition]:
+        """The second half: make all of ``batch`` durable, then catalogue it in one transaction; outcomes in its order.
+
+        A sync and a transaction cost nearly the same for one instance as for many. What raises has catalogued nothing
+        and left no provisional file: write the instances again.
+        """
+        try:
+            first = {written.new.meta.sop_instance_uid: written for written in reversed(batch)}
+            for known in self.catalogue.known_instances(first):
+                del first[known]
+            fresh = [*first.values()]
+            for written in fresh:
+                os.fsync(written.file.fileno())
+            self._make_folders({self._folder(written.new.meta.pseudonym) for written in fresh})
+            for written in fresh:
+                written.part.rename(self._path_of(written.new.meta))
+            for folder in {self._folder(written.new.meta.pseudonym) for written in fresh}:
+                sync_folder(folder)
+        finally:
+            for written in batch:
+                written.discard()
+        outcomes = self.catalogue.add_instances([written.new for written in batch])
+        for written, outcome in zip(batch, outcomes, strict=True):
+            if outcome.refused:  # forgotten between our look at the key and now, or at odds with what is here
+                self._data_keys.pop(written.new.meta.pseudonym, None)
+                self._path_of(written.new.meta).unlink(missing_ok=True)
+        return outcomes
 
     def read(self, sop_instance_uid: str) -> bytes:
         """The de-identified DICOM file of an instance.
@@ -163,6 +223,9 @@ class Archive:
     def _folder(self, pseudonym: str) -> Path:
         return self._objects / pseudonym
 
+    def _path_of(self, meta: ArchivedInstance) -> Path:
+        return self._path(meta.pseudonym, meta.sop_instance_uid)
+
     def _path(self, pseudonym: str, sop_instance_uid: str) -> Path:
         return self._folder(pseudonym) / f"{sop_instance_uid}{SUFFIX}"
 
@@ -173,26 +236,17 @@ class Archive:
             if wrapped is None:
                 fresh = seal(os.urandom(KEY_SIZE), self._wrapping_key, key_context(pseudonym))
                 wrapped = self.catalogue.add_patient(pseudonym, fresh)
+            if len(self._data_keys) == _KEYS_KEPT:
+                self._data_keys.pop(next(iter(self._data_keys)))
             self._data_keys[pseudonym] = unseal(wrapped, self._wrapping_key, key_context(pseudonym))
         return self._data_keys[pseudonym]
 
-    def _write(self, path: Path, data: bytes, key: bytes, sop_instance_uid: str) -> None:
-        folder = path.parent
-        if not folder.exists():
+    def _make_folders(self, folders: set[Path]) -> None:
+        missing = [folder for folder in folders if not folder.exists()]
+        for folder in missing:
             folder.mkdir(mode=0o700, exist_ok=True)
+        if missing:
             sync_folder(self._objects)
-        self._parts.mkdir(mode=0o700, exist_ok=True)
-        part = self._parts / secrets.token_hex(16)
-        try:
-            with part.open("xb") as raw:
-                _seal_into(raw, data, key, sop_instance_uid)
-                raw.flush()
-                os.fsync(raw.fileno())
-            part.rename(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        sync_folder(folder)
 
 
 def _seal_into(raw: BinaryIO, data: bytes, key: bytes, sop_instance_uid: str) -> None:

@@ -1,17 +1,18 @@
 """The catalogue: what the node received, archived and set aside. See `received`,
-`studies`, `patients` and `pulls` for its parts."""
+`additions`, `studies`, `patients` and `pulls` for its parts."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
+from client_plugin.archive.additions import Additions
 from client_plugin.archive.patients import Patients
 from client_plugin.archive.pulls import Pulls
 from client_plugin.archive.received import ReceivedRows
 from client_plugin.archive.studies import Studies
 
 
-class Catalogue(ReceivedRows, Studies, Patients, Pulls):
+class Catalogue(ReceivedRows, Additions, Studies, Patients, Pulls):
     """The catalogue of one node.
 
     Examples

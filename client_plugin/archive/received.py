@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from client_plugin.archive.database import Database
-from client_plugin.archive.models import Instance, Quarantine, Received, ReceivedState
+from client_plugin.archive.models import Quarantine, Received, ReceivedState
 
 LEASE = timedelta(minutes=10)  # a claim older than this belongs to a worker that is gone
 MAX_TRIES = 3
@@ -172,11 +172,6 @@ class ReceivedRows(Database):
             released = update(Received).where(*where).values(values).returning(Received.id)
             return len(session.scalars(released, execution_options={"synchronize_session": False}).all())
 
-    def finish(self, row: ReceivedRow, sop_instance_uid: str) -> None:
-        """The instance is archived under ``sop_instance_uid``. `Archive.add` does this when it is given the row."""
-        with self.writing() as session:
-            mark_done(session, row, session.scalars(select(Instance.id).where(Instance.uid == sop_instance_uid)).one())
-
     def fail(self, row: ReceivedRow, reason: StrEnum, *, max_tries: int = MAX_TRIES) -> bool:
         """It could not be done this time. Back to the queue, or after ``max_tries`` to quarantine (then True)."""
         with self.writing() as session:
@@ -229,13 +224,15 @@ class ReceivedRows(Database):
                 session.execute(delete(Quarantine).where(Quarantine.id == quarantine_id))
                 session.execute(delete(Received).where(Received.id == received_id))
 
-    def postpone(self, rows: Iterable[ReceivedRow]) -> None:
-        """Back to the queue, as if they had not been claimed: nothing was wrong with them."""
+    def postpone(self, rows: Iterable[ReceivedRow], worker: str) -> None:
+        """Back to the queue what ``worker`` still has of ``rows``, as if it had not been claimed: nothing was wrong."""
         values = {"state": ReceivedState.PENDING, "worker": None, "claimed_at": None, "tries": Received.tries - 1}
         ids = [row.id for row in rows]
         with self.writing() as session:
             session.execute(
-                update(Received).where(Received.id.in_(ids), Received.state == ReceivedState.CLAIMED).values(values),
+                update(Received)
+                .where(Received.id.in_(ids), Received.state == ReceivedState.CLAIMED, Received.worker == worker)
+                .values(values),
                 execution_options={"synchronize_session": False},
             )
 
@@ -274,12 +271,6 @@ class ReceivedRows(Database):
                 pseudonym=pseudonym,
             )
         )
-
-
-def mark_done(session: Session, row: ReceivedRow, instance_id: int) -> None:
-    """Within a transaction: ``row`` is the archived instance ``instance_id``."""
-    done = {"state": ReceivedState.DONE, "worker": None, "claimed_at": None, "reason": None, "instance_id": instance_id}
-    session.execute(update(Received).where(Received.id == row.id).values(done))
 
 
 def waiting(session: Session) -> tuple[int, datetime | None]:

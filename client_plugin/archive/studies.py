@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import selectinload
 
 from client_plugin.archive.database import Database
 from client_plugin.archive.geometry import StackGeometry, describe_stack
-from client_plugin.archive.instance import ArchivedInstance, InstanceRow, NotArchivable, SegmentLabel
+from client_plugin.archive.instance import InstanceRow, SegmentLabel
 from client_plugin.archive.models import (
     Instance,
     Label,
@@ -20,14 +20,12 @@ from client_plugin.archive.models import (
     Pull,
     PullState,
     Quarantine,
-    Reference,
     Series,
     Study,
     StudyState,
     StudyVersion,
 )
-from client_plugin.archive.patients import PatientForgotten
-from client_plugin.archive.received import ReceivedRow, mark_done, waiting
+from client_plugin.archive.received import waiting
 
 
 @dataclass(frozen=True)
@@ -48,103 +46,6 @@ class StudySummary:
 class Studies(Database):
     """Everything archived."""
 
-    def add_instance(
-        self, meta: ArchivedInstance, *, size: int, sha256: str, received: ReceivedRow | None = None
-    ) -> bool:
-        """Catalogue an archived object and finish its row of the spool, in one transaction.
-
-        A study that was sealed opens again as its next version. Returns False, and changes nothing but the row of
-        the spool, if the instance was catalogued before.
-
-        Raises
-        ------
-        PatientForgotten
-            The patient's key is gone.
-        NotArchivable
-            Its study belongs to another patient here, or its series to another study.
-        """
-        now = datetime.now(UTC)
-        with self.writing() as session:
-            known = session.scalars(select(Instance.id).where(Instance.uid == meta.sop_instance_uid)).one_or_none()
-            if known is not None:
-                if received:
-                    mark_done(session, received, known)
-                return False
-            study = self._study_for(session, meta, received.received_at if received else now)
-            series_id = self._series_for(session, study, meta)
-            instance = Instance(
-                uid=meta.sop_instance_uid,
-                series_id=series_id,
-                version=study.version,
-                sop_class_uid=meta.sop_class_uid,
-                transfer_syntax_uid=meta.transfer_syntax_uid,
-                number=meta.number,
-                rows=meta.rows,
-                columns=meta.columns,
-                frames=meta.frames,
-                position=_list(meta.position),
-                orientation=_list(meta.orientation),
-                pixel_spacing=_list(meta.pixel_spacing),
-                slice_thickness=meta.slice_thickness,
-                location=meta.location,
-                size=size,
-                sha256=sha256,
-                rules=meta.rules,
-                archived_at=now,
-                references=[Reference(series_uid=uid) for uid in meta.referenced_series],
-                labels=[Label(number=label.number, name=label.name) for label in meta.labels],
-            )
-            session.add(instance)
-            session.flush()
-            if received:
-                mark_done(session, received, instance.id)
-            return True
-
-    def _study_for(self, session: Session, meta: ArchivedInstance, received_at: datetime) -> Study:
-        """The study, locked and open; made if it is new."""
-        patient = session.scalars(select(Patient.id).where(Patient.pseudonym == meta.pseudonym)).one_or_none()
-        if patient is None:
-            raise PatientForgotten("the patient's key is gone: discard the instance")
-        locked = select(Study).where(Study.uid == meta.study_uid).with_for_update()
-        study = session.scalars(locked).one_or_none()
-        if study is None:
-            values = {
-                "uid": meta.study_uid,
-                "patient_id": patient,
-                "description": meta.study_description,
-                "state": StudyState.OPEN,
-                "version": 1,
-                "first_received": received_at,
-                "last_received": received_at,
-            }
-            session.execute(self.insert_new(Study), [values])
-            study = session.scalars(locked).one()
-        if study.patient_id != patient:
-            raise NotArchivable("its study is archived under another patient")
-        if study.state == StudyState.SEALED:
-            study.state, study.version = StudyState.OPEN, study.version + 1
-        study.last_received = max(study.last_received, received_at)
-        return study
-
-    def _series_for(self, session: Session, study: Study, meta: ArchivedInstance) -> int:
-        """The id of the series; made if it is new."""
-        known = select(Series.id, Series.study_id).where(Series.uid == meta.series_uid)
-        series = session.execute(known).one_or_none()
-        if series is None:
-            values = {
-                "uid": meta.series_uid,
-                "study_id": study.id,
-                "modality": meta.modality,
-                "body_part": meta.body_part,
-                "description": meta.series_description,
-                "frame_of_reference_uid": meta.frame_of_reference_uid,
-            }
-            session.execute(self.insert_new(Series), [values])
-            series = session.execute(known).one()
-        if series.study_id != study.id:
-            raise NotArchivable("its series is archived in another study")
-        return series.id
-
     def of_other_rules(self, rules: str) -> list[str]:
         """Studies with an instance that other rules de-identified: those to pull again after a change of the profile.
 
@@ -156,12 +57,6 @@ class Studies(Database):
         query = select(Study.uid).join(Study.series).join(Series.instances).where(Instance.rules != rules)
         with self.reading() as session:
             return sorted(session.scalars(query.distinct()))
-
-    def has_instance(self, sop_instance_uid: str) -> bool:
-        """Whether an instance is archived here."""
-        with self.reading() as session:
-            found = select(Instance.id).where(Instance.uid == sop_instance_uid)
-            return session.scalars(found).one_or_none() is not None
 
     def instance(self, sop_instance_uid: str) -> InstanceRow | None:
         """One archived instance; None if it is not here."""
@@ -289,10 +184,6 @@ def _seal(study: Study, now: datetime) -> str:
         )
     )
     return study.uid
-
-
-def _list(numbers: Sequence[float] | None) -> list[float] | None:
-    return None if numbers is None else list(numbers)
 
 
 def _tuple(numbers: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -1,17 +1,21 @@
-"""One instance from the spool to the archive: open, read, de-identify, archive, delete the raw copy."""
+"""Instances from the spool to the archive: open, read, de-identify, archive, delete the raw copy."""
 
 from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
+from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from sqlalchemy.exc import OperationalError
 
-from client_plugin.archive.archive import Archive
+from client_plugin.archive.additions import Addition
+from client_plugin.archive.archive import Archive, Written
 from client_plugin.archive.instance import ArchivedInstance, NotArchivable
 from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import ReceivedRow
@@ -28,8 +32,12 @@ log = logging.getLogger(__name__)
 _TROUBLES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ENFILE}
 
 
+_IN_MEMORY = 32 << 20
+"""Bytes of an instance that are unsealed at once."""
+
+
 class Pipeline:
-    """Processes claimed instances.
+    """Processes claimed instances: each is prepared on its own, then all of a batch are archived together.
 
     Parameters
     ----------
@@ -55,8 +63,13 @@ class Pipeline:
         self._max_tries = max_tries
         self._vault = vault
 
-    def process(self, row: ReceivedRow) -> None:
-        """Archive one instance, set it aside with a reason, or leave it for another try.
+    def prepare(self, row: ReceivedRow) -> Written | None:
+        """De-identify one instance into a provisional file of the archive.
+
+        Returns
+        -------
+        Written or None
+            None: it was set aside with a reason, discarded, or left for another try.
 
         Raises
         ------
@@ -64,22 +77,73 @@ class Pipeline:
             The node is in trouble (`is_trouble`), or not even the outcome could be recorded: put the row back.
         """
         try:
-            self._archive_instance(row)
+            return self._deidentified(row)
         except _SetAside as aside:
             self._set_aside(row, aside)
         except MemoryError:  # the worker's limit: a small data set may inflate to a thousand times its size
             self._set_aside(row, _SetAside(IntakeReason.TOO_LARGE))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the others
+            self._failed(row, error)
+        return None
+
+    def archive(self, batch: Sequence[Written]) -> None:
+        """Archive what was prepared, durably, then delete the raw copies.
+
+        Raises
+        ------
+        Exception
+            As from `prepare`: put the rows back.
+        """
+        if not batch:
+            return
+        started = time.perf_counter()
+        try:
+            outcomes = self._archive.commit(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the others
             if is_trouble(error):
                 raise
-            log.exception("an instance could not be processed", extra=logs.fields(count=row.tries))
-            if self._archive.catalogue.fail(row, IntakeReason.PROCESSING_FAILED, max_tries=self._max_tries):
-                self._count_quarantined(IntakeReason.PROCESSING_FAILED, row)
-            else:
-                metrics.PROCESSED_INSTANCES.inc(Processed.RETRIED)
+            self._one_by_one(batch, error)
+            return
+        seconds = (time.perf_counter() - started) / len(batch)
+        for written, outcome in zip(batch, outcomes, strict=True):
+            metrics.INTAKE_SECONDS.observe(IntakeStep.FINISH, seconds)
+            self._archived(_row_of(written), written.new.meta.pseudonym, outcome)
+
+    def _one_by_one(self, batch: Sequence[Written], error: Exception) -> None:
+        """One of them is at fault: alone, it takes no other down with it."""
+        if len(batch) == 1:
+            self._failed(_row_of(batch[0]), error)
+            return
+        for written in batch:
+            if (again := self.prepare(_row_of(written))) is not None:
+                self.archive([again])
+
+    def _archived(self, row: ReceivedRow, pseudonym: str, outcome: Addition) -> None:
+        if outcome is Addition.FORGOTTEN:
+            self._discard(row, pseudonym)
+        elif outcome.refused:
+            self._set_aside(row, _SetAside(IntakeReason.NOT_ARCHIVABLE, pseudonym))
         else:
+            self._spool.delete(row.spool_name)
             metrics.PROCESSED_INSTANCES.inc(Processed.ARCHIVED)
             metrics.PROCESSED_BYTES.inc(row.size)
+
+    def _discard(self, row: ReceivedRow, pseudonym: str) -> None:
+        """Drop what belongs to a forgotten patient."""
+        if self._vault is not None:
+            self._vault.forget(pseudonym)
+        self._archive.catalogue.discard(row)
+        self._spool.delete(row.spool_name)
+        log.info("an instance of a forgotten patient was discarded", extra=logs.fields(peer=row.source_ae))
+
+    def _failed(self, row: ReceivedRow, error: Exception) -> None:
+        if is_trouble(error):
+            raise error
+        log.error("an instance could not be processed", exc_info=error, extra=logs.fields(count=row.tries))
+        if self._archive.catalogue.fail(row, IntakeReason.PROCESSING_FAILED, max_tries=self._max_tries):
+            self._count_quarantined(IntakeReason.PROCESSING_FAILED, row)
+        else:
+            metrics.PROCESSED_INSTANCES.inc(Processed.RETRIED)
 
     def _set_aside(self, row: ReceivedRow, aside: _SetAside) -> None:
         catalogue = self._archive.catalogue
@@ -98,7 +162,7 @@ class Pipeline:
         metrics.QUARANTINED.inc(reason)
         log.warning("quarantined", extra=logs.fields(reason=reason, peer=row.source_ae))
 
-    def _archive_instance(self, row: ReceivedRow) -> None:
+    def _deidentified(self, row: ReceivedRow) -> Written | None:
         with metrics.INTAKE_SECONDS.time(IntakeStep.UNSEAL):
             dataset = self._read(row)
         try:
@@ -117,18 +181,16 @@ class Pipeline:
             if self._vault is not None:  # first: what is archived has its way back
                 self._vault.remember(deidentified.pseudonym, deidentified.identity)
             try:
-                self._archive.add(content, meta, received=row)
+                return self._archive.write(content, meta, received=row)
             except PatientForgotten:
-                if self._vault is not None:
-                    self._vault.forget(deidentified.pseudonym)
-                self._archive.catalogue.discard(row)
-                log.info("an instance of a forgotten patient was discarded", extra=logs.fields(peer=row.source_ae))
-        self._spool.delete(row.spool_name)
+                self._discard(row, deidentified.pseudonym)
+                return None
 
     def _read(self, row: ReceivedRow) -> FileDataset:
         try:
-            with self._spool.open(row.spool_name) as file:
-                dataset = pydicom.dcmread(file)
+            with self._spool.open(row.spool_name) as sealed:
+                # The parser reads a few bytes at a time: from memory, unless the instance is a large one.
+                dataset = pydicom.dcmread(BytesIO(sealed.read()) if sealed.size <= _IN_MEMORY else sealed)
         except SealBroken:
             raise _SetAside(IntakeReason.SPOOL_BROKEN) from None
         except FileNotFoundError:
@@ -154,6 +216,12 @@ def naming_fault(dataset: Dataset, file_meta: Dataset) -> IntakeReason | None:
         return IntakeReason.UIDS_MISSING
     told = [str(file_meta.MediaStorageSOPClassUID), str(file_meta.MediaStorageSOPInstanceUID)]
     return None if names == told else IntakeReason.UIDS_DIFFER
+
+
+def _row_of(written: Written) -> ReceivedRow:
+    if written.new.received is None:
+        raise ValueError("not an instance of the spool")
+    return written.new.received
 
 
 def is_trouble(error: BaseException) -> bool:

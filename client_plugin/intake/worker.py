@@ -11,10 +11,11 @@ import os
 import resource
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from client_plugin.archive.archive import Archive
+from client_plugin.archive.archive import Archive, Written
 from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
 from client_plugin.archive.received import ReceivedRow
@@ -27,8 +28,9 @@ from observability import logs
 
 log = logging.getLogger("client_plugin.intake.worker")  # not __main__, which is nobody's logger
 
-BATCH = 8
-"""Instances per claim: what a dying worker delays, and how often the catalogue is asked."""
+BATCH = 16
+"""Instances per claim, and per commit: what a dying worker delays, and how often disk and catalogue are waited for."""
+_HELD = 1.0  # seconds that an instance, de-identified, waits for others to be committed with
 _IDLE = 0.2  # seconds between looks at an empty queue
 _TROUBLE = 1.0  # seconds to wait when the disk or the catalogue fails, doubled each time
 _MAX_PAUSE = 30.0
@@ -46,7 +48,7 @@ class Worker:
     max_tries
         After so many an instance that fails is quarantined.
     stop
-        Ends `run`; the instance at hand is finished, the rest of its batch goes back.
+        Ends `run`; what was prepared of the batch at hand is archived, the rest goes back.
     """
 
     def __init__(self, archive: Archive, pipeline: Pipeline, name: str, max_tries: int, stop: threading.Event) -> None:
@@ -72,24 +74,38 @@ class Worker:
                 self._stop.wait(_IDLE)
 
     def _process(self, rows: list[ReceivedRow]) -> None:
-        for position, row in enumerate(rows):
-            if self._stop.is_set():
-                self._put_back(rows[position:])
-                return
-            try:
-                self._pipeline.process(row)
-            except Exception:  # the node's fault, not the instance's: it must not cost it a try
-                log.exception("the node is in trouble; instances wait")
-                self._wait()
-                self._put_back(rows[position:])
-                return
-            self._pause = _TROUBLE
+        ready: list[Written] = []
+        try:
+            since = time.monotonic()
+            for row in rows:
+                if self._stop.is_set():
+                    break
+                if (written := self._pipeline.prepare(row)) is not None:
+                    ready.append(written)
+                if time.monotonic() - since > _HELD:  # slow ones do not keep the quick ones waiting
+                    ready, batch, since = [], ready, time.monotonic()
+                    self._pipeline.archive(batch)
+            ready, batch = [], ready
+            self._pipeline.archive(batch)
+        except Exception:  # the node's fault, not the instances': it must not cost them a try
+            log.exception("the node is in trouble; instances wait")
+            for written in ready:
+                written.discard()
+            self._wait()
+            self._put_back(rows)
+            return
+        self._pause = _TROUBLE
+        if self._stop.is_set():
+            self._put_back(rows)
 
     def _put_back(self, rows: list[ReceivedRow]) -> None:
-        """Return claims; as long as not even that can be recorded, wait. What is left at the end, a start returns."""
+        """Return the claims that are left; as long as not even that can be recorded, wait.
+
+        What is left at the end, a start returns.
+        """
         while True:
             try:
-                self._catalogue.postpone(rows)
+                self._catalogue.postpone(rows, self._name)
             except Exception:
                 log.exception("claims could not be returned")
                 if self._stop.is_set():

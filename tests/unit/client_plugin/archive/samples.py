@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+from client_plugin.archive.additions import NewInstance
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.instance import ArchivedInstance, SegmentLabel
+from client_plugin.archive.received import ReceivedRow
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -58,4 +60,12 @@ def catalogued(catalogue: Catalogue, *instances: ArchivedInstance) -> None:
     """Catalogue instances without their objects."""
     for meta in instances:
         catalogue.add_patient(meta.pseudonym, b"wrapped")
-        catalogue.add_instance(meta, size=1000, sha256=f"{hash(meta.sop_instance_uid) & (1 << 64) - 1:064x}")
+        add_instance(catalogue, meta, size=1000, sha256=f"{hash(meta.sop_instance_uid) & (1 << 64) - 1:064x}")
+
+
+def add_instance(
+    catalogue: Catalogue, meta: ArchivedInstance, *, size: int, sha256: str, received: ReceivedRow | None = None
+) -> bool:
+    """Catalogue one instance; whether it is new. Raises what it is refused for."""
+    (outcome,) = catalogue.add_instances([NewInstance(meta=meta, size=size, sha256=sha256, received=received)])
+    return outcome.check()

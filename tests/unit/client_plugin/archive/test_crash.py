@@ -38,10 +38,12 @@ def work(kit: Path) -> None:
     """Archive what waits; every third instance is of the second patient."""
     archive = Archive.open(NodeConfig(site="hospital-a", kit=kit))
     while rows := archive.catalogue.claim("worker", 4):
+        batch = []
         for row in rows:
             number = int(row.spool_name.removeprefix("spool-"))
             patient = 2 if number % 3 == 0 else 1
-            archive.add(content(number), ct(number, study=patient, pseudonym=f"P{patient}"), received=row)
+            batch.append(archive.write(content(number), ct(number, study=patient, pseudonym=f"P{patient}"), row))
+        archive.commit(batch)
 
 
 def test_a_worker_killed_at_any_moment_loses_and_repeats_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.received import CatalogueReason, NewReceived, Outcome
 
 from .conftest import MINUTE, START
-from .samples import CT, EXPLICIT_LE, catalogued, ct
+from .samples import CT, EXPLICIT_LE, add_instance, ct
 
 
 class Reason(StrEnum):
@@ -130,18 +130,18 @@ def test_finished_rows_still_answer_storage_commitment_and_duplicates(catalogue:
     catalogue.record_received([new(1)])
     (row,) = catalogue.claim("w", 1)
     catalogue.add_patient("P1", b"wrapped")
-    catalogue.add_instance(ct(), size=1, sha256="0" * 64, received=row)
+    add_instance(catalogue, ct(), size=1, sha256="0" * 64, received=row)
     assert catalogue.received_digests(["uid-1", "uid-2"]) == {"uid-1"}
     assert catalogue.record_received([new(1, copy=1)]) == [Outcome.DUPLICATE]
     assert catalogue.backlog() == (0, None)
 
 
-def test_finish_marks_a_row_whose_instance_was_archived_before(catalogue: Catalogue) -> None:
+def test_a_row_is_finished_whose_instance_was_archived_before(catalogue: Catalogue) -> None:
     catalogue.record_received([new(1)])
     (row,) = catalogue.claim("w", 1)
     catalogue.add_patient("P1", b"wrapped")
-    catalogue.add_instance(ct(), size=1, sha256="0" * 64)
-    catalogue.finish(row, ct().sop_instance_uid)
+    assert add_instance(catalogue, ct(), size=1, sha256="0" * 64)
+    assert not add_instance(catalogue, ct(), size=1, sha256="0" * 64, received=row)
     assert catalogue.backlog() == (0, None)
 
 
@@ -183,8 +183,8 @@ def test_the_spool_may_delete_what_nobody_waits_for(catalogue: Catalogue) -> Non
     catalogue.record_received([new(n) for n in range(3)])
     catalogue.record_quarantined(new(7), Reason.BROKEN)
     done, aside, _ = catalogue.claim("w", 3)
-    catalogued(catalogue, ct())
-    catalogue.finish(done, ct().sop_instance_uid)
+    catalogue.add_patient("P1", b"wrapped")
+    add_instance(catalogue, ct(), size=1, sha256="0" * 64, received=done)
     catalogue.quarantine(aside, Reason.BROKEN)
     names = ["spool-0-0", "spool-1-0", "spool-2-0", "spool-7-0", "never-acknowledged"]
     assert catalogue.spool_names_in_use(names) == {"spool-1-0", "spool-2-0", "spool-7-0"}
@@ -195,7 +195,9 @@ def test_a_postponed_row_has_lost_no_try(catalogue: Catalogue) -> None:
     for _ in range(10):
         (row,) = catalogue.claim("w", 1)
         assert row.tries == 1
-        catalogue.postpone([row])
+        catalogue.postpone([row], "another")  # who took it over when its lease was over
+        assert catalogue.claim("w", 1) == []
+        catalogue.postpone([row], "w")
 
 
 def test_a_discarded_row_was_never_here(catalogue: Catalogue) -> None:

@@ -8,7 +8,7 @@ from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import CatalogueReason, NewReceived, ReceivedRow
 
 from .conftest import MINUTE, START
-from .samples import CT, EXPLICIT_LE, catalogued, ct, seg
+from .samples import CT, EXPLICIT_LE, add_instance, catalogued, ct, seg
 
 QUIET = timedelta(minutes=5)
 
@@ -32,7 +32,7 @@ def received(catalogue: Catalogue, name: str, at: datetime) -> ReceivedRow:
 def add(catalogue: Catalogue, number: int, at: datetime, *, study: int = 1) -> None:
     catalogue.add_patient("P1", b"wrapped")
     row = received(catalogue, f"{study}-{number}", at)
-    catalogue.add_instance(ct(number, study=study), size=1000, sha256=f"{number:064x}", received=row)
+    add_instance(catalogue, ct(number, study=study), size=1000, sha256=f"{number:064x}", received=row)
 
 
 def state(catalogue: Catalogue) -> tuple[StudyState, int, int]:
@@ -62,7 +62,7 @@ def test_a_changed_profile_finds_what_other_rules_made(catalogue: Catalogue) -> 
 
 def test_a_second_copy_changes_nothing(catalogue: Catalogue) -> None:
     catalogued(catalogue, ct(1))
-    assert not catalogue.add_instance(ct(1, body_part="HEAD"), size=5, sha256="f" * 64)
+    assert not add_instance(catalogue, ct(1, body_part="HEAD"), size=5, sha256="f" * 64)
     row = catalogue.instance(ct(1).sop_instance_uid)
     assert row is not None
     assert (row.body_part, row.size) == ("CHEST", 1000)
@@ -104,7 +104,7 @@ def test_a_backlog_in_the_spool_stops_the_clock(catalogue: Catalogue) -> None:
     add(catalogue, 1, START)
     waiting = received(catalogue, "waiting", START + MINUTE)
     assert catalogue.seal_quiet_studies(QUIET, START + 60 * MINUTE) == []
-    catalogue.add_instance(ct(2), size=1, sha256="0" * 64, received=waiting)
+    add_instance(catalogue, ct(2), size=1, sha256="0" * 64, received=waiting)
     assert catalogue.seal_quiet_studies(QUIET, START + 60 * MINUTE) == ["2.25.1"]
 
 
@@ -149,7 +149,7 @@ def test_forgetting_removes_every_row_and_refuses_what_comes_later(catalogue: Ca
     assert catalogue.received_digests(["1-1"]) == set()
     assert catalogue.patient_key("P1") is None
     with pytest.raises(PatientForgotten):
-        catalogue.add_instance(ct(2), size=1, sha256="0" * 64)
+        add_instance(catalogue, ct(2), size=1, sha256="0" * 64)
     with pytest.raises(PatientForgotten):
         catalogue.add_patient("P1", b"again")
 

@@ -1,6 +1,7 @@
 import errno
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
@@ -11,8 +12,10 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from sqlalchemy.exc import OperationalError
 
-from client_plugin.archive.archive import Archive
+from client_plugin.archive.additions import Addition
+from client_plugin.archive.archive import Archive, Written
 from client_plugin.archive.keys import SiteKeys
+from client_plugin.archive.received import ReceivedRow
 from client_plugin.config import DeidentificationConfig, NodeConfig
 from client_plugin.intake.committer import GroupCommitter
 from client_plugin.intake.deidentify import Deidentifier, Profile
@@ -44,8 +47,8 @@ class Node:
         return spooled.name
 
     def process(self) -> None:
-        for row in self.archive.catalogue.claim("worker", 10):
-            self.pipeline.process(row)
+        rows = self.archive.catalogue.claim("worker", 10)
+        self.pipeline.archive([written for row in rows if (written := self.pipeline.prepare(row))])
 
     def reasons(self) -> list[str]:
         return [row.reason for row in self.archive.catalogue.quarantined()]
@@ -133,7 +136,7 @@ def test_an_instance_that_another_worker_finished_meanwhile_is_left_alone(node: 
     (row,) = node.archive.catalogue.claim("killed-node", 1)
     node.archive.catalogue.release_claims()
     node.process()
-    node.pipeline.process(row)
+    assert node.pipeline.prepare(row) is None
     assert node.reasons() == []
     assert node.archive.catalogue.counts()["instances"] == 1
     assert node.archive.catalogue.received_digests([row.uid_digest])
@@ -146,12 +149,55 @@ def test_what_fails_each_time_is_quarantined_in_the_end(node: Node, monkeypatch:
     def fails(*_: object, **__: object) -> bool:
         raise RuntimeError("DOE^JANE")
 
-    monkeypatch.setattr(Archive, "add", fails)
+    monkeypatch.setattr(Archive, "commit", fails)
     for _ in range(2):
         node.process()
         assert node.reasons() == []
     node.process()
     assert node.reasons() == ["processing-failed"]
+
+
+def test_one_that_cannot_be_archived_takes_no_other_down(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    poisoned = ""
+    for number in range(4):
+        instance = ct()
+        instance.SOPInstanceUID = f"1.2.3.{number}"
+        name = node.receive(encoded(instance), instance.SOPInstanceUID)
+        poisoned = name if number == 1 else poisoned
+    commit = Archive.commit
+
+    def fails_for_one(archive: Archive, batch: Sequence[Written]) -> list[Addition]:
+        if any(written.new.received and written.new.received.spool_name == poisoned for written in batch):
+            for written in batch:
+                written.discard()
+            raise RuntimeError("DOE^JANE")
+        return commit(archive, batch)
+
+    monkeypatch.setattr(Archive, "commit", fails_for_one)
+    for _ in range(3):
+        node.process()
+    assert node.archive.catalogue.counts()["instances"] == 3
+    assert node.reasons() == ["processing-failed"]
+    assert [path.stem for path in node.spool.folder.glob("*.sealed")] == [poisoned]
+
+
+def test_a_worker_that_is_told_to_stop_returns_what_it_has_not_begun(node: Node) -> None:
+    for number in range(5):
+        instance = ct()
+        instance.SOPInstanceUID = f"1.2.3.{number}"
+        node.receive(encoded(instance), instance.SOPInstanceUID)
+    stop = threading.Event()
+    prepare = node.pipeline.prepare
+
+    def last(row: ReceivedRow) -> Written | None:
+        stop.set()
+        return prepare(row)
+
+    node.pipeline.prepare = last  # type: ignore[method-assign]
+    Worker(node.archive, node.pipeline, "worker", 3, stop).run()
+    counts = node.archive.catalogue.counts()
+    assert (counts["instances"], counts["spool_pending"]) == (1, 4)
+    assert [row.tries for row in node.archive.catalogue.claim("next", 10)] == [1, 1, 1, 1]
 
 
 def test_what_is_the_nodes_fault() -> None:
@@ -171,7 +217,7 @@ def test_a_full_disk_costs_an_instance_no_try(node: Node, monkeypatch: pytest.Mo
     stop = threading.Event()
     monkeypatch.setattr("client_plugin.intake.worker._TROUBLE", 0.01)
     monkeypatch.setattr("client_plugin.intake.worker._MAX_PAUSE", 0.01)
-    monkeypatch.setattr(Archive, "add", full_disk)
+    monkeypatch.setattr(Archive, "commit", full_disk)
     thread = threading.Thread(target=Worker(node.archive, node.pipeline, "worker", 3, stop).run)
     thread.start()
     time.sleep(0.5)
