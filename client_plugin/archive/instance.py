@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from client_plugin.archive.geometry import location_along_normal
@@ -140,26 +142,37 @@ class InstanceRow(ArchivedInstance):
     archived_at: datetime
 
 
+def _value(ds: Dataset, keyword: str) -> Any:
+    """``ds.get(keyword)``, which is slow where there is none."""
+    tag = _tag(keyword)
+    return ds[tag].value if tag in ds else None
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
 def _text(ds: Dataset, keyword: str) -> str:
-    value: Any = ds.get(keyword)
+    value = _value(ds, keyword)
     return "" if value is None else str(value).strip()[:_MAX_TEXT]
 
 
 def _integer(ds: Dataset, keyword: str) -> int | None:
     try:
-        value = int(ds.get(keyword, ""))
+        value = int(_value(ds, keyword))
     except (TypeError, ValueError):
         return None
     return value if 0 <= value < 1 << 31 else None
 
 
 def _items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
-    return ds.get(keyword) or ()
+    return _value(ds, keyword) or ()
 
 
 def _numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """A decimal attribute of the data set or, for enhanced multi-frame objects, of its functional groups."""
-    value: Any = ds.get(keyword)
+    value = _value(ds, keyword)
     if value is None:
         groups = [
             *_items(ds, "SharedFunctionalGroupsSequence"),
@@ -168,7 +181,7 @@ def _numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
         for group in groups:
             for macro in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
                 for item in _items(group, macro):
-                    value = item.get(keyword, value)
+                    value = _value(item, keyword) or value
     if value is None:
         return None
     try:
@@ -188,10 +201,10 @@ def _location(position: tuple[float, ...] | None, orientation: tuple[float, ...]
 
 
 def _referenced_series(ds: Dataset) -> Iterable[str]:
-    if ds.get("SOPClassUID") == SegmentationStorage:
+    if _value(ds, "SOPClassUID") == SegmentationStorage:
         for item in _items(ds, "ReferencedSeriesSequence"):
             yield _text(item, "SeriesInstanceUID")
-    elif ds.get("SOPClassUID") == RTStructureSetStorage:
+    elif _value(ds, "SOPClassUID") == RTStructureSetStorage:
         for frame in _items(ds, "ReferencedFrameOfReferenceSequence"):
             for study in _items(frame, "RTReferencedStudySequence"):
                 for series in _items(study, "RTReferencedSeriesSequence"):
@@ -199,9 +212,9 @@ def _referenced_series(ds: Dataset) -> Iterable[str]:
 
 
 def _labels(ds: Dataset) -> Iterable[SegmentLabel]:
-    if ds.get("SOPClassUID") == SegmentationStorage:
+    if _value(ds, "SOPClassUID") == SegmentationStorage:
         sequence, number, name = "SegmentSequence", "SegmentNumber", "SegmentLabel"
-    elif ds.get("SOPClassUID") == RTStructureSetStorage:
+    elif _value(ds, "SOPClassUID") == RTStructureSetStorage:
         sequence, number, name = "StructureSetROISequence", "ROINumber", "ROIName"
     else:
         return
@@ -213,7 +226,7 @@ def _labels(ds: Dataset) -> Iterable[SegmentLabel]:
 
 def _rules(ds: Dataset) -> str:
     """The digest in a value "rules 0123456789abcdef" of DeidentificationMethod; empty where there is none."""
-    methods = ds.get("DeidentificationMethod") or ()
+    methods = _value(ds, "DeidentificationMethod") or ()
     for method in [methods] if isinstance(methods, str) else methods:
         name, _, digest = str(method).partition(" ")
         if name == "rules" and len(digest) <= 16:

@@ -99,7 +99,7 @@ class Pipeline:
         started = time.perf_counter()
         try:
             outcomes = self._archive.commit(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the others
+        except Exception as error:
             if is_trouble(error):
                 raise
             self._one_by_one(batch, error)

@@ -16,13 +16,13 @@ import hmac
 import os
 import re
 import secrets
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from client_plugin.archive.keys import sync_folder
 from client_plugin.archive.sealing import SealedReader, SealedWriter
+from client_plugin.intake.file_meta import encode
 from client_plugin.intake.peek import HEAD_SIZE
 
 IMPLEMENTATION_CLASS_UID = "2.25.306150270284473364018205573906190470541"
@@ -249,27 +249,14 @@ class Incoming:
 
 def file_meta(origin: Origin) -> bytes:
     """Preamble, prefix and file meta information (PS3.10, section 7.1) of an instance as we received it."""
-    elements = b"".join(
+    return encode(
         (
-            _element(0x0001, b"OB", b"\0\1"),
-            _element(0x0002, b"UI", _text(origin.sop_class_uid, b"\0")),
-            _element(0x0003, b"UI", _text(origin.sop_instance_uid, b"\0")),
-            _element(0x0010, b"UI", _text(origin.transfer_syntax_uid, b"\0")),
-            _element(0x0012, b"UI", _text(IMPLEMENTATION_CLASS_UID, b"\0")),
-            _element(0x0013, b"SH", _text(IMPLEMENTATION_VERSION, b" ")),
-            _element(0x0016, b"AE", _text(origin.source_ae, b" ")),
+            (0x0001, "OB", b"\0\1"),
+            (0x0002, "UI", origin.sop_class_uid),
+            (0x0003, "UI", origin.sop_instance_uid),
+            (0x0010, "UI", origin.transfer_syntax_uid),
+            (0x0012, "UI", IMPLEMENTATION_CLASS_UID),
+            (0x0013, "SH", IMPLEMENTATION_VERSION),
+            (0x0016, "AE", origin.source_ae),
         )
     )
-    return b"\0" * 128 + b"DICM" + _element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
-
-
-def _element(number: int, vr: bytes, value: bytes) -> bytes:
-    """Element (0002,number) in explicit VR little endian."""
-    length = struct.pack("<2xI", len(value)) if vr == b"OB" else struct.pack("<H", len(value))
-    return struct.pack("<HH", 0x0002, number) + vr + length + value
-
-
-def _text(value: str, padding: bytes) -> bytes:
-    """Encoded and padded to an even length. Whatever a peer calls a UID is at most 64 characters by now."""
-    encoded = value.encode("ascii", "replace")
-    return encoded + padding * (len(encoded) % 2)

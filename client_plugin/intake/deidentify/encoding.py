@@ -9,15 +9,16 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import FileDataset
-from pydicom.filebase import DicomBytesIO, DicomFileLike
-from pydicom.filewriter import write_data_element, write_file_meta_info
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from client_plugin.intake import file_meta
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 #: VRs with a length of 32 bits in explicit VR (PS3.5 7.1.2).
@@ -27,16 +28,13 @@ _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "
 def encode(dataset: FileDataset) -> bytes:
     """The file: preamble, File Meta Information, data set, in the transfer syntax that the file meta names."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    buffer = BytesIO()
-    buffer.write(bytes(128) + b"DICM")
-    write_file_meta_info(DicomFileLike(buffer), dataset.file_meta, enforce_standard=True)
+    head = file_meta.encode((e.tag.element, e.VR, e.value) for e in dataset.file_meta if e.tag.element)
     body = b"".join(_elements(dataset, syntax.is_implicit_VR, syntax.is_little_endian))
     if syntax == DeflatedExplicitVRLittleEndian:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         body = deflater.compress(body) + deflater.flush()
         body += bytes(len(body) % 2)
-    buffer.write(body)
-    return buffer.getvalue()
+    return head + body
 
 
 def raw(element: DataElement, *, implicit: bool, little: bool, charset: Any) -> RawDataElement:
@@ -57,7 +55,7 @@ def _elements(dataset: Dataset, implicit: bool, little: bool) -> Iterator[bytes]
     order = "<" if little else ">"
     header = struct.Struct(f"{order}HH2sH" if not implicit else f"{order}HHI")
     delimiter = struct.pack(f"{order}HHI", 0xFFFE, 0xE0DD, 0)
-    for tag in sorted(dataset.keys()):
+    for tag in sorted(dataset.keys(), key=int):
         element = dataset.get_item(tag)
         if element.VR == "SQ":
             value, length = b"".join(_items(element, implicit, little, order)), None

@@ -14,6 +14,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from client_plugin.intake.deidentify import reading
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.encoding import raw
 from client_plugin.intake.deidentify.profile import VERSION, Profile
@@ -42,7 +43,7 @@ def file_meta(ds: Dataset, sop_class: str) -> FileMetaDataset:
         No SOP Instance UID, in the data set or in its file meta information.
     """
     old = getattr(ds, "file_meta", Dataset())
-    instance = str(ds.get("SOPInstanceUID") or old.get("MediaStorageSOPInstanceUID") or "")
+    instance = str(reading.text(ds, "SOPInstanceUID") or old.get("MediaStorageSOPInstanceUID") or "")
     if not instance:
         raise Quarantine(Reason.MISSING_UID)
     meta = FileMetaDataset()

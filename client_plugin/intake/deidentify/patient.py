@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pydicom import Dataset
 
+from client_plugin.intake.deidentify import reading
 from client_plugin.intake.deidentify.codes import Quarantine, Reason
 from client_plugin.intake.deidentify.keyed import Keyed
 from client_plugin.intake.deidentify.vault import Identity
@@ -92,7 +93,6 @@ class Patient:
 
 def _text(ds: Dataset, keyword: str) -> str:
     try:
-        value = ds.get(keyword)
+        return reading.text(ds, keyword)
     except (ValueError, TypeError, LookupError):
         raise Quarantine(Reason.UNREADABLE) from None
-    return "" if value is None else str(value).strip()

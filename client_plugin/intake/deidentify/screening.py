@@ -7,7 +7,7 @@ import re
 
 from pydicom import Dataset
 
-from client_plugin.intake.deidentify import standard
+from client_plugin.intake.deidentify import reading, standard
 from client_plugin.intake.deidentify.codes import Option, Quarantine, Reason
 from client_plugin.intake.deidentify.profile import Profile
 
@@ -83,7 +83,9 @@ def sop_class(ds: Dataset) -> tuple[str, str]:
     Quarantine
         No SOP class, or one that PS3.3 does not know: there is no allow-list for it.
     """
-    uid = str(ds.get("SOPClassUID") or getattr(ds, "file_meta", Dataset()).get("MediaStorageSOPClassUID") or "")
+    uid = str(
+        reading.text(ds, "SOPClassUID") or getattr(ds, "file_meta", Dataset()).get("MediaStorageSOPClassUID") or ""
+    )
     iod = standard.iod_of(uid)
     if iod is None:
         raise Quarantine(Reason.UNKNOWN_SOP_CLASS)
@@ -119,7 +121,7 @@ def text_risk(ds: Dataset, iod: str) -> TextRisk:
         return TextRisk.NONE
     if _code(ds, "BurnedInAnnotation") == "YES":
         return TextRisk.LIKELY
-    modality, kinds = _code(ds, "Modality"), _codes(ds, "ImageType")
+    modality, kinds = _code(ds, "Modality"), reading.texts(ds, "ImageType")
     if modality in _TEXT_MODALITIES or iod.startswith(_TEXT_IODS) or any(_DRAWN.search(kind) for kind in kinds):
         return TextRisk.LIKELY
     if modality in _PROJECTIONS or kinds[:2] == ["DERIVED", "SECONDARY"] or _recipe_knows(ds, kinds):
@@ -131,13 +133,13 @@ def shows_slide_label(ds: Dataset) -> bool:
     """Whether a whole slide image shows the label of the slide (PS3.3 C.8.12.4.1.1): its bar code is no text."""
     if not _has_pixels(ds) or _code(ds, "Modality") != "SM":
         return False
-    return _code(ds, "SpecimenLabelInImage") == "YES" or not _SLIDE_LABELS.isdisjoint(_codes(ds, "ImageType"))
+    return _code(ds, "SpecimenLabelInImage") == "YES" or not _SLIDE_LABELS.isdisjoint(reading.texts(ds, "ImageType"))
 
 
 def _recipe_knows(ds: Dataset, kinds: list[str]) -> bool:
     if not any(kinds) or any(_RECIPE_TYPES.search(kind) for kind in kinds):
         return True
-    return _RECIPE_SERIES.search(str(ds.get("SeriesDescription") or "").upper()) is not None
+    return _RECIPE_SERIES.search(reading.text(ds, "SeriesDescription").upper()) is not None
 
 
 def may_show_face(ds: Dataset) -> bool:
@@ -150,7 +152,7 @@ def may_show_face(ds: Dataset) -> bool:
         return False
     if part := _code(ds, "BodyPartExamined"):
         return not _FACES.isdisjoint(re.findall(r"[A-Z]+", part))
-    described = " ".join(str(ds.get(keyword) or "") for keyword in _DESCRIPTIONS).upper()
+    described = " ".join(reading.text(ds, keyword) for keyword in _DESCRIPTIONS).upper()
     return not (_FACES | _FACE_WORDS).isdisjoint(re.findall(r"[^\W\d_]+", described))
 
 
@@ -158,10 +160,5 @@ def _has_pixels(ds: Dataset) -> bool:
     return any(tag in ds for tag in _PIXELS)
 
 
-def _codes(ds: Dataset, keyword: str) -> list[str]:
-    value = ds.get(keyword) or ()
-    return [str(part).strip().upper() for part in ([value] if isinstance(value, str) else value)]
-
-
 def _code(ds: Dataset, keyword: str) -> str:
-    return (_codes(ds, keyword) or [""])[0]
+    return reading.texts(ds, keyword)[0]

@@ -63,6 +63,7 @@ class Walk:
         self._iod = iod
         self._patient = patient
         self._implicit = implicit
+        self._retains_private = profile.retains_private
         self._texts: list[_Text] = []
         self.known = Identifiers()
         self.record: list[Action] = []
@@ -79,6 +80,9 @@ class Walk:
         charset = source.original_character_set
         for tag in list(source.keys()):  # iterating over a Dataset would decode every element
             number = int(tag)
+            if number & 0x10000 and not self._retains_private:
+                self._note(path, number, Done.REMOVED, Rule.PRIVATE)
+                continue
             step = steps.get(number) or steps.get(standard.fold(number)) or self._private(source, number)
             if step is None or step.op in _LOST:  # what an option retains is not searched for elsewhere
                 self._learn(source, tag, number)
@@ -92,7 +96,7 @@ class Walk:
                 elements[tag] = self._sequence(source[tag], step, path, charset)
             else:
                 self._element(raw, step, path, source, elements)
-        if self._profile.retains_private:
+        if self._retains_private:
             for creator in {BaseTag(private.creator_of(tag)) for tag in elements if tag.is_private}:
                 elements[creator] = source.get_item(creator)
 
@@ -103,7 +107,7 @@ class Walk:
             self._store(text.elements, text.raw, text.step, text.path, self._clean(text), Done.CLEANED, _why(text.step))
 
     def _private(self, source: Dataset, tag: int) -> Step | None:
-        if not tag >> 16 & 1 or not self._profile.retains_private:
+        if not tag & 0x10000:
             return None
         vr = private.safe(source, tag)
         return None if vr is None else self._profile.private_step(vr)
