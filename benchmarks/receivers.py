@@ -19,6 +19,7 @@ import yaml
 from client_plugin.archive.archive import Archive
 from client_plugin.config import NodeConfig
 from client_plugin.intake.process import spawn
+from client_plugin.intake.service import Intake
 
 NAGLE_OFF = {**os.environ, "TCP_NODELAY": "1"}  # for every process that is built on dcmtk
 NULL_HANDLER = """
@@ -100,6 +101,28 @@ def ours(folder: Path, listeners: int = 2, *, instrumented: bool = True) -> Iter
             child.terminate()
         for child in children:
             child.wait(20)
+
+
+@contextmanager
+def node(folder: Path, workers: int) -> Iterator[tuple[Receiver, Archive]]:
+    """Our whole intake, listeners and workers, as a hospital runs it; with its archive, to look into."""
+    port = free_port()
+    config = {
+        "site": "bench",
+        "dicom": {"host": "127.0.0.1", "port": port, "peers": [{"ae_title": "PACS", "addresses": ["127.0.0.1"]}]},
+        "intake": {"workers": workers},
+    }
+    (folder / "local").mkdir(parents=True)
+    (folder / "local" / "fedpacs.yaml").write_text(yaml.safe_dump(config))
+    loaded = NodeConfig.load(folder)
+    intake = Intake(loaded)
+    intake.start()
+    archive = Archive.open(loaded)
+    try:
+        yield Receiver("fedpacs", port, psutil.Process().children()), archive
+    finally:
+        archive.close()
+        intake.stop()
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""How many instances a second the workers take from the sealed spool into the archive, as processes on this machine."""
+"""How many instances a second the workers archive: from the sealed spool, and while the listener receives."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import results
+from benchmarks import receivers
+from benchmarks.intake import send
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.keys import SiteKeys
 from client_plugin.config import NodeConfig
@@ -72,14 +72,43 @@ def throughput(data_set: bytes, uid: str, instances: int, workers: int) -> Rate:
         return Rate(left / (last_at - first_at), used / left * 1000)
 
 
-def listener() -> float | None:
-    """What the listener takes in a second at 4 associations, from the last run of the intake benchmark."""
-    path = results.FOLDER / "intake.json"
-    if not path.exists():
-        return None
-    rows = json.loads(path.read_text(encoding="utf-8"))["figures"]
-    rates = [row["ours"] for row in rows if row["unit"] == "instances/s"]
-    return max(rates, default=None)
+@dataclass(frozen=True)
+class EndToEnd:
+    """The whole intake under load.
+
+    Parameters
+    ----------
+    received
+        Instances a second that were answered with success, listeners and workers running.
+    archived
+        The same from the first C-STORE to the last one archived.
+    listener
+        What the listeners answer on this machine, in this run, without workers.
+    """
+
+    received: float
+    archived: float
+    listener: float
+
+
+def end_to_end(file: Path, instances: int, workers: int, associations: int = 4) -> EndToEnd:
+    """dcmtk's storescu sends over ``associations`` associations at once; workers archive meanwhile."""
+    WORK.mkdir(exist_ok=True)
+    each = instances // associations
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:
+        with receivers.ours(Path(folder) / "listener") as receiver:
+            send(receiver, file, associations, 5)  # warm
+            alone = send(receiver, file, associations, each)
+        with receivers.node(Path(folder) / "node", workers) as (receiver, archive):
+            send(receiver, file, associations, 5)
+            _wait(archive, instances, lambda left: left == 0)
+            started = time.perf_counter()
+            run = send(receiver, file, associations, each)
+            _, last_at = _wait(archive, instances, lambda left: left == 0)
+            archived = archive.catalogue.counts()["instances"]
+    if archived != associations * (5 + each):
+        raise RuntimeError(f"{archived} instances are archived, {associations * (5 + each)} were sent")
+    return EndToEnd(run.rate, each * associations / (last_at - started), alone.rate)
 
 
 def _receive(config: NodeConfig, archive: Archive, data_set: bytes, uid: str, instances: int) -> None:

@@ -237,7 +237,7 @@ class Archive:
                 fresh = seal(os.urandom(KEY_SIZE), self._wrapping_key, key_context(pseudonym))
                 wrapped = self.catalogue.add_patient(pseudonym, fresh)
             if len(self._data_keys) == _KEYS_KEPT:
-                self._data_keys.pop(next(iter(self._data_keys)))
+                self._data_keys.pop(next(iter(self._data_keys)), None)
             self._data_keys[pseudonym] = unseal(wrapped, self._wrapping_key, key_context(pseudonym))
         return self._data_keys[pseudonym]
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
 from client_plugin.archive.archive import Archive, Written
@@ -37,7 +38,7 @@ _MAX_PAUSE = 30.0
 
 
 class Worker:
-    """Claims instances in batches and processes them.
+    """Claims instances in batches and processes them. While one batch is archived the next one is de-identified.
 
     Parameters
     ----------
@@ -58,22 +59,35 @@ class Worker:
         self._max_tries = max_tries
         self._stop = stop
         self._pause = _TROUBLE
+        self._archiving = ThreadPoolExecutor(1, "archiving")  # it waits for the disk, which needs no core
+        self._archived: Future[None] | None = None
+        self._claimed: list[ReceivedRow] = []
+        """Claims that may be open: those of the batch at hand and of the one that is being archived."""
 
     def run(self) -> None:
         """Work until told to stop."""
-        while not self._stop.is_set():
+        with self._archiving:
+            while not self._stop.is_set():
+                try:
+                    rows = self._catalogue.claim(self._name, BATCH, max_tries=self._max_tries)
+                    if not rows:
+                        self._wait_for_archiving()
+                except Exception:  # the database may be away for a while
+                    log.exception("the node is in trouble; instances wait")
+                    self._give_up()
+                    continue
+                if rows:
+                    self._process(rows)
+                else:
+                    self._stop.wait(_IDLE)
             try:
-                rows = self._catalogue.claim(self._name, BATCH, max_tries=self._max_tries)
-            except Exception:  # the database may be away for a while
-                log.exception("no instances could be claimed")
-                self._wait()
-                continue
-            if rows:
-                self._process(rows)
-            else:
-                self._stop.wait(_IDLE)
+                self._wait_for_archiving()
+            except Exception:
+                log.exception("the node is in trouble; instances wait")
+            self._put_back()
 
     def _process(self, rows: list[ReceivedRow]) -> None:
+        before, self._claimed = len(self._claimed), [*self._claimed, *rows]
         ready: list[Written] = []
         try:
             since = time.monotonic()
@@ -83,36 +97,51 @@ class Worker:
                 if (written := self._pipeline.prepare(row)) is not None:
                     ready.append(written)
                 if time.monotonic() - since > _HELD:  # slow ones do not keep the quick ones waiting
-                    ready, batch, since = [], ready, time.monotonic()
-                    self._pipeline.archive(batch)
-            ready, batch = [], ready
-            self._pipeline.archive(batch)
+                    self._hand_over(ready)
+                    ready, since = [], time.monotonic()
+            self._hand_over(ready)
         except Exception:  # the node's fault, not the instances': it must not cost them a try
             log.exception("the node is in trouble; instances wait")
             for written in ready:
                 written.discard()
-            self._wait()
-            self._put_back(rows)
-            return
-        self._pause = _TROUBLE
-        if self._stop.is_set():
-            self._put_back(rows)
+            self._give_up()
+        else:
+            del self._claimed[:before]
+            self._pause = _TROUBLE
 
-    def _put_back(self, rows: list[ReceivedRow]) -> None:
+    def _hand_over(self, ready: list[Written]) -> None:
+        self._wait_for_archiving()
+        self._archived = self._archiving.submit(self._pipeline.archive, ready)
+
+    def _wait_for_archiving(self) -> None:
+        """Raises what archiving raised: the node is in trouble."""
+        archived, self._archived = self._archived, None
+        if archived is not None:
+            archived.result()
+
+    def _give_up(self) -> None:
+        """Wait a while, then give back what was claimed."""
+        self._wait()
+        if self._archived is not None:
+            wait([self._archived])
+            self._archived = None  # what it did not archive goes back with the rest
+        self._put_back()
+
+    def _put_back(self) -> None:
         """Return the claims that are left; as long as not even that can be recorded, wait.
 
         What is left at the end, a start returns.
         """
-        while True:
+        while self._claimed:
             try:
-                self._catalogue.postpone(rows, self._name)
+                self._catalogue.postpone(self._claimed, self._name)
             except Exception:
                 log.exception("claims could not be returned")
                 if self._stop.is_set():
                     return
                 self._wait()
             else:
-                return
+                self._claimed = []
 
     def _wait(self) -> None:
         self._stop.wait(self._pause)
