@@ -39,6 +39,7 @@ def image() -> bytes:
     """A CT image of 512×512×16 bit with the attributes, private ones included, of a real scanner."""
     ds = dcmread(get_testdata_file("CT_small.dcm", read=False, download=False))
     ds.Rows = ds.Columns = 512
+    ds.BodyPartExamined = "CHEST"
     ds.PixelData = np.random.default_rng(0).integers(0, 4096, (512, 512), dtype=np.uint16).tobytes()
     buffer = BytesIO()
     ds.save_as(buffer, enforce_file_format=True)

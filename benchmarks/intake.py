@@ -52,6 +52,7 @@ def image() -> Dataset:
     """A CT image of 512×512 pixels of 16 bits: 0.53 MB."""
     dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     dataset.Rows = dataset.Columns = 512
+    dataset.BodyPartExamined = "CHEST"
     dataset.PixelData = np.random.default_rng(0).integers(0, 4096, (512, 512), dtype=np.uint16).tobytes()
     return dataset
 

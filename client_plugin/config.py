@@ -179,7 +179,12 @@ class DeidentificationConfig(Section):
     clean_pixel_data: bool = Field(
         default=True, description="Blank text in pictures that may carry it; off, or no detector: quarantine them"
     )
-    clean_visual_features: bool = Field(default=True, description="Quarantine head CT and MR, which show a face")
+    clean_visual_features: bool = Field(
+        default=True, description="Quarantine sections and photographs of heads, which show a face, and what may be one"
+    )
+    faceless_modalities: tuple[Literal["CT", "MR", "PT", "XC"], ...] = Field(
+        default=(), description="Modalities that show no head here even where nothing says what they show, such as MR"
+    )
     safe_words: tuple[str, ...] = Field(
         default=(), description="Words that identify nobody here, kept in descriptions besides the built-in ones"
     )

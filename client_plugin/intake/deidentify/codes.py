@@ -73,6 +73,8 @@ class Reason(enum.StrEnum):
     BURNED_IN_TEXT = "burned-in-text"
     PIXELS_NOT_DECODABLE = "pixels-not-decodable"
     RECOGNIZABLE_FACE = "recognizable-face"
+    POSSIBLE_FACE = "possible-face"
+    """Nothing says which part of the body it shows, and it cannot be told from a head."""
     UNREADABLE = "unreadable"
 
 

@@ -19,7 +19,7 @@ from client_plugin.intake.deidentify.codes import Option, Rule
 from client_plugin.intake.deidentify.identifiers import normal
 
 #: Raised by hand when the engine changes what it does to an instance: part of what the catalogue keeps per object.
-VERSION = "1"
+VERSION = "2"
 
 
 #: Key in the site's configuration -> the option it switches.
@@ -148,16 +148,20 @@ class Profile:
         What is switched on, the Basic Profile included.
     safe_words : frozenset of str
         Words that the site keeps in descriptions besides those of the shipped tables.
+    faceless_modalities : frozenset of str
+        Modalities of which the site says that they show no face where nothing says what they show.
     """
 
     options: frozenset[Option]
     safe_words: frozenset[str] = frozenset()
+    faceless_modalities: frozenset[str] = frozenset()
 
     @classmethod
     def from_config(cls, config: DeidentificationConfig) -> Profile:
         """The profile that a hospital's configuration asks for."""
         options = {option for key, option in SWITCHES.items() if getattr(config, key)}
-        return cls(frozenset({Option.BASIC} | options), frozenset(map(normal, config.safe_words)))
+        words, faceless = frozenset(map(normal, config.safe_words)), frozenset(config.faceless_modalities)
+        return cls(frozenset({Option.BASIC} | options), words, faceless)
 
     @property
     def digest(self) -> str:
@@ -165,7 +169,8 @@ class Profile:
 
         The catalogue keeps it with each object, so that a changed profile can find what it would do otherwise.
         """
-        stated = [VERSION, sorted(o.code for o in self.options), sorted(self.safe_words), standard.fingerprint()]
+        site = [sorted(self.safe_words), sorted(self.faceless_modalities)]
+        stated = [VERSION, sorted(o.code for o in self.options), *site, standard.fingerprint()]
         return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:16]
 
     @property

@@ -7,7 +7,7 @@ import re
 
 from pydicom import Dataset
 
-from client_plugin.intake.deidentify import reading, standard
+from client_plugin.intake.deidentify import faces, reading, standard
 from client_plugin.intake.deidentify.codes import Option, Quarantine, Reason
 from client_plugin.intake.deidentify.profile import Profile
 
@@ -40,30 +40,6 @@ _RECIPE_SERIES = re.compile(
 )
 #: IODs whose content is a document or an unknown format rather than attributes.
 _OPAQUE = ("encapsulated", "raw-data", "audio", "hanging-protocol", "basic-directory", "inventory")
-_FACES = frozenset(
-    {
-        "HEAD",
-        "BRAIN",
-        "SKULL",
-        "FACE",
-        "HEADNECK",
-        "ORBIT",
-        "ORBITS",
-        "SINUS",
-        "SINUSES",
-        "JAW",
-        "EAR",
-        "IAC",
-        "CEREBRUM",
-    }
-)
-_DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName")
-#: How heads are written where Body Part Examined is empty, in a few languages.
-_FACE_WORDS = frozenset(
-    {"CRANIUM", "CRANIAL", "CEREBRAL", "KOPF", "SCHÄDEL", "SCHAEDEL", "GEHIRN", "TETE", "TÊTE", "CRANE", "CERVEAU"}
-    | {"CABEZA", "CRANEO", "CRÁNEO", "CEREBRO", "TESTA", "CRANIO", "CERVELLO", "NEURO", "FACIAL", "MAXILLOFACIAL"}
-)
-_FACE_MODALITIES = frozenset({"CT", "MR", "PT"})
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
@@ -104,8 +80,10 @@ def check(ds: Dataset, iod: str, profile: Profile) -> None:
         raise Quarantine(Reason.UNSUPPORTED_CONTENT)
     if standard.CONTENT_SEQUENCE in ds and Option.CLEAN_STRUCTURED_CONTENT not in profile.options:
         raise Quarantine(Reason.UNSUPPORTED_CONTENT)
-    if Option.CLEAN_VISUAL_FEATURES in profile.options and may_show_face(ds):
-        raise Quarantine(Reason.RECOGNIZABLE_FACE)
+    if Option.CLEAN_VISUAL_FEATURES in profile.options and _has_pixels(ds):
+        face = faces.refusal(ds, iod, profile.faceless_modalities)
+        if face is not None:
+            raise Quarantine(face)
     if shows_slide_label(ds) or (
         Option.CLEAN_PIXEL_DATA not in profile.options and text_risk(ds, iod) is TextRisk.LIKELY
     ):
@@ -140,20 +118,6 @@ def _recipe_knows(ds: Dataset, kinds: list[str]) -> bool:
     if not any(kinds) or any(_RECIPE_TYPES.search(kind) for kind in kinds):
         return True
     return _RECIPE_SERIES.search(reading.text(ds, "SeriesDescription").upper()) is not None
-
-
-def may_show_face(ds: Dataset) -> bool:
-    """Whether a face could be rendered from the series: sections of a head, or an instance that says so itself."""
-    if not _has_pixels(ds) or _code(ds, "RecognizableVisualFeatures") == "NO":
-        return False
-    if _code(ds, "RecognizableVisualFeatures") == "YES":
-        return True
-    if _code(ds, "Modality") not in _FACE_MODALITIES:
-        return False
-    if part := _code(ds, "BodyPartExamined"):
-        return not _FACES.isdisjoint(re.findall(r"[A-Z]+", part))
-    described = " ".join(reading.text(ds, keyword) for keyword in _DESCRIPTIONS).upper()
-    return not (_FACES | _FACE_WORDS).isdisjoint(re.findall(r"[^\W\d_]+", described))
 
 
 def _has_pixels(ds: Dataset) -> bool:

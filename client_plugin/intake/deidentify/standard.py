@@ -22,7 +22,7 @@ class Confidentiality(NamedTuple):
     """Short name of an option -> K (keep) or C (clean)."""
 
 
-_TABLES = ("confidentiality", "safe_private", "iods", "concept_words", "protocol_words", "device_words")
+_TABLES = ("confidentiality", "safe_private", "iods", "concept_words", "protocol_words", "device_words", "regions")
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -50,6 +50,12 @@ def safe_private() -> dict[tuple[int, str, int], str]:
     """PS3.15 Table E.3.10-1: (group, private creator, element within the block) -> VR."""
     rows = _load("safe_private")["content"]
     return {(int(group, 16), creator, int(element, 16)): vr for group, creator, element, vr in rows}
+
+
+@cache
+def regions() -> Any:
+    """How parts of the body are written: "head", "other", and phrases in which a head is none."""
+    return _load("regions")["content"]
 
 
 @cache

@@ -70,8 +70,23 @@ and first names of a census, and lists of protocol and device words; {words} in 
 
 What it does not protect against: a device or an operator who writes an unknown person's name into a number, a code
 string or a lookup table; a name that is an everyday word of radiology and stands in no other element of the instance;
-a face in sections of a head that are not labelled as such; handwriting in a picture; recognition of a patient by what
-is rare in the image itself.
+a face in sections of a head that are labelled as another part of the body, or in a chest or cervical spine that was
+scanned further up than its label says; handwriting in a picture; recognition of a patient by what is rare in the image
+itself.
+
+## Faces
+
+Sections (CT, MR, PET, cone beam) and photographs of a head are quarantined, not defaced: a defacing tool needs a whole
+volume and somebody who looks at its result, and instances come one by one. An instance shows a head, or a neck, if
+
+1. Recognizable Visual Features (0028,0302) says YES; one that says NO has been defaced and passes;
+2. Body Part Examined, Anatomic Region or Primary Anatomic Structure (their codes in SNOMED CT or RT, or their words),
+   Series Description or Protocol Name says so, in one of a dozen languages: `{regions}`;
+3. none of these says anything and Study Description or a procedure says so.
+
+Where nothing says what it shows, an axial CT section passes if what is in it is larger than 280 mm or has no surface in
+the picture. Everything else is quarantined as `possible-face`, an MR image without a label too. A site whose scanner
+never sees a head lists the modality in `faceless_modalities` and releases what waits in the quarantine.
 """
 
 
@@ -84,6 +99,7 @@ def statement() -> str:
             version=VERSION,
             digest=profile.digest,
             days=f"{MAX_SHIFT_DAYS:,}",
+            regions="regions.json",
             words=f"{len(standard.words('concept_words', 'protocol_words', 'device_words')):,}",
         ),
         "## Options\n",

@@ -38,7 +38,7 @@ def instance(sender: int, number: int) -> tuple[str, bytes, str]:
     dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     dataset.PatientName, dataset.PatientID, dataset.AccessionNumber = "WINTERBOTTOM^ADA", "MRN-0815", "ACC-4711"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{ROOT}.9", f"{ROOT}.9.{sender}"
-    dataset.SOPInstanceUID, dataset.InstanceNumber = uid, number
+    dataset.SOPInstanceUID, dataset.InstanceNumber, dataset.BodyPartExamined = uid, number, "CHEST"
     pixels = np.random.default_rng([sender, number]).integers(0, 2000, (128, 128), dtype=np.uint16).tobytes()
     dataset.PixelData = pixels
     buffer = DicomBytesIO()

@@ -75,6 +75,7 @@ def upload(orthanc: Orthanc, folder: Path, count: int) -> list[tuple[str, str]]:
     ids = []
     dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    dataset.BodyPartExamined = "CHEST"
     for number in range(count):
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         dataset.InstanceNumber = number + 1

@@ -158,6 +158,7 @@ def planted_ct(folder: Path, count: int, **changes: Any) -> list[Path]:
     """CT instances of one new study, with the planted identifiers in the usual places."""
     folder.mkdir(parents=True, exist_ok=True)
     dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    dataset.BodyPartExamined = "CHEST"
     dataset.PatientName = "ZUCKERBERGER^HANNELORE"
     dataset.PatientID = "PLANTED-MRN-4711"
     dataset.PatientBirthDate = "19370411"

@@ -26,7 +26,7 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     ds = dcmread(get_testdata_file("CT_small.dcm", read=False, download=False))
-    ds.PatientName = "Mustermann^Erika"
+    ds.PatientName, ds.BodyPartExamined = "Mustermann^Erika", "CHEST"
     ds.save_as(folder / "Mustermann.dcm")
     return folder
 

@@ -60,7 +60,9 @@ def node(tmp_path: Path) -> Node:
 
 
 def ct() -> Dataset:
-    return pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    dataset.BodyPartExamined = "CHEST"
+    return dataset
 
 
 def encoded(dataset: Dataset) -> bytes:

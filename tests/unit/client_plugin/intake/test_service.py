@@ -62,6 +62,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def ct() -> Dataset:
     dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    dataset.BodyPartExamined = "CHEST"
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     return dataset
 

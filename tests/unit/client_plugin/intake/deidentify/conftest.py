@@ -39,6 +39,7 @@ def ct() -> Dataset:
     ds.AccessionNumber = "A2026-33871"
     ds.ReferringPhysicianName = "Quacksalber^Wilfried"
     ds.InstitutionName = "Klinikum Krähwinkel"
+    ds.BodyPartExamined = "CHEST"
     ds.SeriesDescription = "CT thorax with contrast"
     return ds
 
