@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERVAL = 5.0
+COLLECTORS = ("counted", "processes", "facts")
+"""Names of the parts of a scrape, in their order."""
 
 
 class ServerMetrics(FLComponent):
@@ -78,11 +80,8 @@ class ServerMetrics(FLComponent):
         shared = setup.folder()
         assert shared is not None  # noqa: S101 - SYSTEM_BOOTSTRAP came before
         processes = Sampled(ProcessTree(), INTERVAL)
-        collectors: dict[str, Collector] = {
-            "counted": SharedFigures(shared),
-            "processes": processes,
-            "facts": ServerFacts(kit),
-        }
+        parts: tuple[Collector, ...] = (SharedFigures(shared), processes, ServerFacts(kit))
+        collectors = dict(zip(COLLECTORS, parts, strict=True))
         metrics.start()
         secret = (kit / self._secret_file).read_text(encoding="utf-8").strip() if self._secret_file else None
         access = Access(

@@ -1,19 +1,14 @@
 """The main job of the README, small: two hospitals, two rounds, from provisioned kits, with nothing mocked.
 
-Everything is asserted on one run, because a run is what costs time.
+Everything is asserted on one run, because a run is what costs time (`tests.federation.main_job`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-from rich.console import Console
 from safetensors.numpy import load_file
 
 from client_plugin.learning.config import LearningConfig
@@ -25,89 +20,9 @@ from demo.checks import needles, search
 from demo.federation import SERVER
 from demo.people import IDENTITIES
 from demo.result import DemoResult
-from demo.run import Options, run
-from tests.federation.memory import dump, libraries
+from tests.federation.main_job import LEARNING, SITES, Outcome
 
 pytestmark = pytest.mark.federation
-
-ROOT = Path(__file__).parents[2]
-SITES = ["hospital-a", "hospital-b"]
-# A hospital keeps what it starts from through its first round; the server is looked at over the whole job.
-MOST_DUMPS = {"server": 8, "hospital": 6}
-LEARNING = {"training": {"steps": 4}}
-
-
-@dataclass
-class Spy:
-    """Reads the memory of the run's job processes while they train."""
-
-    root: Path
-    folder: Path
-    libraries: dict[str, set[str]] = field(default_factory=dict)
-    dumps: dict[str, list[Path]] = field(default_factory=lambda: {"server": [], "hospital": []})
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    def watch(self) -> None:
-        while not self.ended.wait(3.0):
-            for kind, process in self.jobs():
-                if len(self.dumps[kind]) >= MOST_DUMPS[kind]:
-                    continue
-                try:
-                    path = self.folder / f"{kind}-{len(self.dumps[kind])}"
-                    path.write_bytes(dump(process.pid))
-                    self.dumps[kind].append(path)
-                    self.libraries.setdefault(kind, set()).update(libraries(process.pid))
-                except OSError:
-                    continue  # it ended in between
-
-    def jobs(self) -> Iterator[tuple[str, psutil.Process]]:
-        """The job processes of the server and of the first hospital."""
-        for run_folder in (self.root / "runs").glob("*"):
-            for process in processes.marked(run_folder.name):
-                try:
-                    line = " ".join(process.cmdline())
-                except psutil.Error:
-                    continue
-                if "runner_process" in line:
-                    yield "server", process
-                elif "worker_process" in line and SITES[0] in line:
-                    yield "hospital", process
-
-
-@dataclass
-class Outcome:
-    """What is left of the run."""
-
-    result: DemoResult
-    folder: Path
-    said: str
-    spy: Spy
-
-    def kit(self, name: str) -> Path:
-        (kit,) = (self.folder / "kits").glob(f"*/prod_00/{name}")
-        return kit
-
-
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    root = tmp_path_factory.mktemp("demo")
-    cache = ROOT / ".demo" / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    (root / "cache").symlink_to(cache)
-    spy = Spy(root, tmp_path_factory.mktemp("memory"))
-    thread = threading.Thread(target=spy.watch)
-    thread.start()
-    console = Console(record=True, width=120, force_terminal=False)
-    try:
-        result = run(Options(root, sites="ab", rounds=2, encryption="he", learning=LEARNING), console)
-    finally:
-        spy.ended.set()
-        thread.join()
-    (folder,) = (root / "runs").glob("*")
-    yield Outcome(result, folder, console.export_text(), spy)
-    for paths in spy.dumps.values():
-        for path in paths:
-            path.unlink()
 
 
 def initial_weights() -> dict[str, np.ndarray]:

@@ -1,0 +1,172 @@
+"""The main job as Prometheus, the status pages and the logs tell it: complete, bounded, and without an identifier."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+import urllib.parse
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from client_plugin.config import NodeConfig
+from demo.federation import SERVER
+from demo.people import IDENTITIES
+from server_config.monitoring.dashboards.build import DASHBOARDS
+from tests.federation.main_job import ROOT, SITES, Outcome
+from tests.integration.monitoring.test_alert_rules import alerts
+from tests.series import LIMIT, is_closed
+
+pytestmark = pytest.mark.federation
+
+EMPTY = {
+    "Peers that answer": "the demo's PACS only sends; nobody listens at its address",
+    "GPU": "needs an NVIDIA GPU and `nvidia-smi`",
+    "Privacy spent": "needs a job with differential privacy",
+}
+"""Panels without data in a run of the demo, and why; docs/monitoring.md lists the same."""
+PROMETHEUS_ADDS = {"__name__", "instance", "job"}
+UID = re.compile(r"\b(2\.25\.\d{10,}|[0-2](\.\d+){6,})\b")
+
+
+def test_every_query_of_every_dashboard_returns_data_or_is_listed(outcome: Outcome) -> None:
+    answers = outcome.watched.answers
+    assert {uid for uid, _, _ in answers} == {dashboard.uid for dashboard in DASHBOARDS}
+    assert len(answers) > 70
+    empty = {
+        (uid, title)
+        for (uid, title, _), found in answers.items()
+        if not any(math.isfinite(value) for series in found for value in series.values)
+    }
+    assert {title for _, title in empty} <= set(EMPTY), empty
+
+
+def test_what_is_listed_as_empty_is_documented_with_its_reason() -> None:
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    table = text.partition("| panel | why it is empty in the demo |")[2].partition("\n\n")[0]
+    assert dict(re.findall(r"^\| (?!-)(.+?) \| (.+?) \|$", table, re.MULTILINE)) == EMPTY
+
+
+def test_prometheus_scraped_everybody_and_knows_every_alert(outcome: Outcome) -> None:
+    assert list(outcome.watched.targets.values()) == ["up"] * (len(SITES) + 1)
+    assert outcome.watched.rules == set(alerts())
+
+
+def test_no_label_is_unbounded(outcome: Outcome) -> None:
+    series = outcome.watched.series
+    assert len(series) > 500
+    peers = {f"PACS_{site[-1].upper()}" for site in SITES}
+    for labels in series:
+        for label, value in labels.items():
+            if label in PROMETHEUS_ADDS or (label, value) in {("site", site) for site in SITES}:
+                continue
+            assert is_closed(labels["__name__"], label, value, peers=peers, sites=SITES), labels
+
+
+def test_series_of_the_whole_run_are_few(outcome: Outcome) -> None:
+    ever = Counter(labels["instance"] for labels in outcome.watched.series)
+    assert len(ever) == len(outcome.watched.samples) == len(SITES) + 1
+    for instance, count in ever.items():
+        # Ours, and the few that Prometheus adds for a target.
+        assert count <= outcome.watched.samples[instance] + 100
+        assert count < LIMIT
+
+
+def test_job_processes_of_sites_and_server_carry_nvflares_times(outcome: Outcome) -> None:
+    events = {
+        (labels.get("site", SERVER), labels["event"])
+        for labels in outcome.watched.series
+        if labels["__name__"] == "fedpacs_nvflare_event_seconds_count"
+    }
+    assert {(SITES[0], "task_execution"), (SITES[0], "result_filter"), (SITES[0], "client_heartbeat")} <= events
+    assert {(SERVER, "process_task"), (SERVER, "process_submission")} <= events
+
+
+def test_status_pages_tell_of_the_run(outcome: Outcome) -> None:
+    assert sorted(outcome.watched.pages) == SITES
+    for page in outcome.watched.pages.values():
+        assert "None: the node runs, is in its federation and has room." in page
+        assert f"In the sum of round 2: {', '.join(SITES)}." in page
+        assert "Training loss from round 1 to 2" in page
+        assert "No alert is firing." in page or "Alerts that are firing" in page
+
+
+@cache
+def folded(text: str) -> str:
+    """Without case and accents."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
+
+
+def readings(data: bytes) -> Iterator[str]:
+    """A text as a person may read it: its bytes in both character sets, its escapes undone, folded."""
+    for charset in ("utf-8", "latin-1"):
+        text = data.decode(charset, errors="replace")
+        text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+        text = re.sub(r"\\+x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)
+        yield folded(urllib.parse.unquote(text))
+
+
+def identifiers() -> set[str]:
+    """Everything that was planted, folded, and the parts of names and addresses of people."""
+    whole = {text for letter in "ab" for text in IDENTITIES[letter].planted}
+    parts = {part for text in whole for part in re.split(r"[\^, ]+", text) if len(part) > 6}
+    return {folded(text) for text in whole | parts if len(text) > 5}
+
+
+def found_in(data: bytes) -> set[str]:
+    texts = list(readings(data))
+    return {needle for needle in identifiers() if any(needle in text for text in texts)}
+
+
+def logs(outcome: Outcome) -> dict[str, Path]:
+    """Every log of the run by its name below the run's folder: ours, NVFlare's, Prometheus', of parents and jobs."""
+    names = re.compile(r".*\.(log|jsonl)(\.\d+)?|log.*\.(txt|json)|.*(audit|error|stats_pool).*")
+    return {
+        str(path.relative_to(outcome.folder)): path
+        for path in sorted(outcome.folder.rglob("*"))
+        if path.is_file() and names.fullmatch(path.name)
+    }
+
+
+def test_the_search_would_find_an_identifier_however_it_is_written() -> None:
+    name = IDENTITIES["b"].patient_name.partition("^")[0]
+    assert found_in(name.upper().encode())
+    for written in (json.dumps(name), repr(name.encode()), urllib.parse.quote(name), name.encode("latin-1")):
+        assert folded(name) in found_in(written if isinstance(written, bytes) else written.encode())
+
+
+def test_no_log_of_any_process_names_anybody(outcome: Outcome) -> None:
+    files = logs(outcome)
+    of_a_hospital = {Path(name).name for name in files if SITES[0] in name}
+    assert {"node.jsonl", "listener.jsonl", "worker.jsonl", "job.jsonl"} <= of_a_hospital
+    assert {"log.txt", "log.json", "log_error.txt", "log_fl.txt", "audit.log"} <= of_a_hospital
+    job_id = Path(outcome.result.artifacts["MONAI bundle"]).parent.name
+    assert [name for name in files if f"{SERVER}/" in name and name.endswith("/log.json")], job_id
+    assert "monitoring/prometheus.log" in files
+    for name, path in files.items():
+        data = path.read_bytes()
+        assert found_in(data) == set(), name
+        assert not UID.search(data.decode(errors="replace")), name
+
+
+def test_no_metric_and_no_page_names_anybody(outcome: Outcome) -> None:
+    watched = outcome.watched
+    assert len(watched.exposed) == len(SITES) + 1
+    for text in (*watched.exposed.values(), *watched.pages.values(), json.dumps(watched.series)):
+        assert found_in(text.encode()) == set()
+        assert not UID.search(text)
+
+
+def test_a_job_process_says_its_job_in_every_event(outcome: Outcome) -> None:
+    for site in SITES:
+        config = NodeConfig.load(outcome.kit(site))
+        events = [json.loads(line) for line in (config.root / "logs" / "job.jsonl").read_text().splitlines()]
+        assert events
+        (job,) = {event["job"] for event in events}
+        assert (config.models / job).is_dir()
+        assert {1, 2} <= {event["round"] for event in events if "round" in event}
