@@ -72,10 +72,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def ours(folder: Path, listeners: int = 2, *, instrumented: bool = True) -> Iterator[Receiver]:
+def ours(folder: Path, listeners: int = 2, *, switched: Path | None = None) -> Iterator[Receiver]:
     """Our listener processes on one socket, as `client_plugin.intake.service.Intake` starts them; no workers.
 
-    ``instrumented``: False switches their metrics off (`benchmarks.uninstrumented`).
+    ``switched``: where they answer when their instruments are switched off and on (`benchmarks.switched`).
     """
     port = free_port()
     config = {
@@ -88,8 +88,8 @@ def ours(folder: Path, listeners: int = 2, *, instrumented: bool = True) -> Iter
     listening = socket.create_server(("127.0.0.1", port), backlog=128)
     options = ["--kit", str(folder), "--listening", str(listening.fileno())]
     module = "client_plugin.dicom.listener"
-    if not instrumented:
-        module, options = "benchmarks.uninstrumented", [module, *options]
+    if switched is not None:
+        module, options = "benchmarks.switched", [str(switched), module, *options]
     children = [spawn(module, f"listener-{n}", options, [listening.fileno()]) for n in range(listeners)]
     try:
         if not all(child.wait_ready(60) for child in children):

@@ -31,6 +31,8 @@ class Figure:
         Medians, in ``unit``; ``peer`` is None where there is nobody to compare with.
     required
         The ratio ours/peer to reach; for ``lower_is_better`` the one not to exceed. None: for information.
+    interval
+        95 % confidence interval of ``ours``, where there is one.
     """
 
     figure: str
@@ -40,6 +42,7 @@ class Figure:
     peer_name: str = ""
     required: float | None = None
     lower_is_better: bool = False
+    interval: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -55,7 +58,8 @@ class Figure:
         return value <= self.required if self.lower_is_better else value >= self.required
 
     def as_row(self) -> dict[str, Any]:
-        return {**asdict(self), "ratio": self.ratio, "met": self.met}
+        row = {**asdict(self), "ratio": self.ratio, "met": self.met}
+        return row if self.interval else {key: value for key, value in row.items() if key != "interval"}
 
 
 def work() -> Path:
@@ -107,6 +111,7 @@ def table(figures: Sequence[Figure]) -> str:
         peer = "" if f.peer is None else f"{f.peer:.4g}"
         ratio = "" if f.ratio is None else f"{f.ratio:.2f}"
         name = f"{f.figure} [{f.unit}]"
+        verdict += f" (95 %: {f.interval[0]:.4g} to {f.interval[1]:.4g})" if f.interval else ""
         lines.append(f"{name:<44}{f.ours:>10.4g}{peer:>10}  {ratio:>6}  {required:>9}  {f.peer_name} {verdict}")
     return "\n".join(lines)
 

@@ -231,6 +231,10 @@ class Histogram(Instrument):
         super().__init__(name, help_text, buckets=buckets)
         self._buckets = (*buckets, math.inf)
 
+    def start(self) -> None:
+        """Show it at zero, so that the first observation is seen as one."""
+        self._family()
+
     def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
         """Count ``amount``.
 

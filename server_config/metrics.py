@@ -180,8 +180,8 @@ def job_changed(state: JobEnd) -> None:
 
 
 def start() -> None:
-    """Show the server's counters at zero."""
+    """Show the server's counters and histograms at zero."""
     for by in (ROUNDS, UPDATES, JOBS):
         by.start()
-    for counter in (UPDATE_BYTES, SUM_BYTES, AGGREGATION_FAILURES):
-        counter.start()
+    for one in (UPDATE_BYTES, SUM_BYTES, AGGREGATION_FAILURES, ROUND_SECONDS, ADD_SECONDS):
+        one.start()

@@ -140,7 +140,7 @@ class FederatedTraining(Executor):
         result = trainer.train_round(model.weights, number, correction=model.correction)
         said = {"loss": result.loss, "balanced_accuracy": evaluation.balanced_accuracy}
         seconds = time.monotonic() - started
-        self._measure(said, seconds)
+        self._measure(said, seconds, fl_ctx.get_job_id())
         self._record(ROUNDS_FILE, {"round": number + 1, **said, "seconds": seconds, "images": result.images})
         self.log_info(fl_ctx, f"round {number + 1}: loss {result.loss:.4f}")
         update = DXO(self._kind, data=model.update(result))
@@ -156,8 +156,8 @@ class FederatedTraining(Executor):
         self.log_info(fl_ctx, f"final model {digest(model.shared)[:16]} kept at this site")
         return DXO(DataKind.METRICS, data={"balanced_accuracy": evaluation.balanced_accuracy}).to_shareable()
 
-    def _measure(self, said: dict[str, float], seconds: float) -> None:
-        metrics.ROUND_SECONDS.observe(seconds)
+    def _measure(self, said: dict[str, float], seconds: float, job: str) -> None:
+        metrics.ROUND_SECONDS.observe(seconds, {"job": job})
         metrics.TRAINING_LOSS.set(said["loss"])
         metrics.VALIDATION.set(Quality.BALANCED_ACCURACY, said["balanced_accuracy"])
 

@@ -195,12 +195,15 @@ def cohort(patients: int, images: int) -> None:
 
 
 def start() -> None:
-    """Show the counters of the node at zero, so that the first increment of each is seen as one."""
-    for counter in (
+    """Show counters and histograms at zero, so that the first increment of each is seen as one.
+
+    Not the histograms that have a label: most of their values never occur, and each is a dozen of series.
+    """
+    for one in (
         ASSOCIATIONS_ACCEPTED, PULLED_INSTANCES, PROCESSED_BYTES, LOCAL_EPOCHS, LOCAL_STEPS, TRAINED_SAMPLES,
-        DATA_SECONDS, COMPUTE_SECONDS,
+        DATA_SECONDS, COMPUTE_SECONDS, COMMIT_SECONDS, COMMIT_INSTANCES, ROUND_SECONDS,
     ):  # fmt: skip
-        counter.start()
+        one.start()
     for by in (
         ASSOCIATIONS_ENDED, ASSOCIATION_REJECTS, RECEIVED_INSTANCES, RECEIVED_BYTES, PULLS, PROCESSED_INSTANCES, JOBS,
         ROUNDS, SEALING_BYTES, SEALING_FAILURES,

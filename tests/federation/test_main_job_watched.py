@@ -107,8 +107,10 @@ def readings(data: bytes) -> Iterator[str]:
     for charset in ("utf-8", "latin-1"):
         text = data.decode(charset, errors="replace")
         text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
-        text = re.sub(r"\\+x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)
         yield folded(urllib.parse.unquote(text))
+        text = re.sub(r"\\+x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)
+        yield folded(text)
+        yield folded(text.encode("latin-1", errors="ignore").decode("utf-8", errors="replace"))
 
 
 def identifiers() -> set[str]:
@@ -144,7 +146,7 @@ def test_no_log_of_any_process_names_anybody(outcome: Outcome) -> None:
     files = logs(outcome)
     of_a_hospital = {Path(name).name for name in files if SITES[0] in name}
     assert {"node.jsonl", "listener.jsonl", "worker.jsonl", "job.jsonl"} <= of_a_hospital
-    assert {"log.txt", "log.json", "log_error.txt", "log_fl.txt", "audit.log"} <= of_a_hospital
+    assert {"log.txt", "log.json", "error_log.txt", "log_fl.txt", "audit.log"} <= of_a_hospital
     job_id = Path(outcome.result.artifacts["MONAI bundle"]).parent.name
     assert [name for name in files if f"{SERVER}/" in name and name.endswith("/log.json")], job_id
     assert "monitoring/prometheus.log" in files
