@@ -6,14 +6,18 @@ as shipped.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from server_config.monitoring.stack import free_ports
 from tests.integration.monitoring.world import Node, OnCall, pacs, planted_ct, planted_pdf, until, watching, write_kit
 
 pytestmark = pytest.mark.integration
@@ -40,9 +44,16 @@ def on_call() -> Iterator[OnCall]:
 @pytest.fixture(scope="module")
 def node(small_disk: Path, on_call: OnCall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node on the small disk, outside any federation, whose certificate ends in ten days, watched by Prometheus."""
-    kit = write_kit(tmp_path_factory.mktemp("site") / "kit", certificate_days=10, storage=str(small_disk / "node"))
+    prometheus, alertmanager = free_ports(2)
+    kit = write_kit(
+        tmp_path_factory.mktemp("site") / "kit",
+        certificate_days=10,
+        storage=str(small_disk / "node"),
+        status_page={"alertmanager": f"http://127.0.0.1:{alertmanager}"},
+    )
     running = Node(kit)
-    with watching(tmp_path_factory.mktemp("monitoring"), [running.target], on_call.url):
+    folder = tmp_path_factory.mktemp("monitoring")
+    with watching(folder, [running.target], on_call.url, ports=(prometheus, alertmanager)):
         yield running
     running.stop()
 
@@ -52,6 +63,21 @@ def test_a_node_that_never_joined_is_reported(node: Node, on_call: OnCall) -> No
     assert alert["labels"]["site"] == "site-a"
     assert alert["labels"]["severity"] == "page"
     assert "not in the federation" in alert["annotations"]["summary"]
+
+
+def test_the_status_page_shows_the_alerts_of_its_site_and_of_none(node: Node, on_call: OnCall) -> None:
+    until(lambda: on_call.told("NotInFederation"), PATIENCE, "NotInFederation")
+    assert '<th scope="row">NotInFederation</th>' in node.page()
+    config = yaml.safe_load((node.kit / "local" / "fedpacs.yaml").read_text())
+    others = [{"labels": {"alertname": "OfAnother", "site": "site-b"}}, {"labels": {"alertname": "OfTheServer"}}]
+    tell = urllib.request.Request(  # noqa: S310 - our own address
+        f"{config['status_page']['alertmanager']}/api/v2/alerts",
+        data=json.dumps(others).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(tell, timeout=10):  # noqa: S310
+        until(lambda: "OfTheServer" in node.page(), PATIENCE, "the server's alert on the page")
+    assert "OfAnother" not in node.page()
 
 
 def test_a_certificate_that_ends_soon_is_reported(node: Node, on_call: OnCall) -> None:

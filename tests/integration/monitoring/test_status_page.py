@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,18 +40,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     (models / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (models / "sums.jsonl").write_text('{"round": 4, "sites": ["site-a", "site-c"]}\n')
     until(lambda: running.value("fedpacs_spool_instances") == 0, 60, "the workers")
-    until(lambda: "unsupported-content" in text(running), 30, "the quarantine")
+    until(lambda: "unsupported-content" in running.page(), 30, "the quarantine")
     yield running
     running.stop()
 
 
 def address(node: Node) -> str:
     return f"http://127.0.0.1:{node.status_port}/"
-
-
-def text(node: Node) -> str:
-    with urllib.request.urlopen(address(node), timeout=10) as answer:  # noqa: S310
-        return str(answer.read().decode())
 
 
 def chromium() -> str:
@@ -62,7 +56,7 @@ def chromium() -> str:
 
 
 def test_what_a_steward_wants_to_know_is_there(node: Node) -> None:
-    page = text(node)
+    page = node.page()
     assert "not in its federation" in page
     assert "content that cannot be de-identified: stop the PACS from routing it here" in page
     assert "3f0c0f5e-job" in page
@@ -71,7 +65,7 @@ def test_what_a_steward_wants_to_know_is_there(node: Node) -> None:
 
 
 def test_no_identifier_is_on_it(node: Node) -> None:
-    page = text(node).upper()
+    page = node.page().upper()
     assert not [identifier for identifier in PLANTED if identifier in page]
 
 

@@ -98,6 +98,11 @@ class Node:
         match = re.search(rf"^{re.escape(series)} (\S+)$", self.scrape(), re.MULTILINE)
         return float(match[1]) if match else None
 
+    def page(self) -> str:
+        """The status page's text."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.status_port}/", timeout=10) as answer:
+            return str(answer.read().decode())
+
     def send(self, files: list[Path], *, expect: int = 0) -> None:
         """C-STORE by dcmtk's storescu, as the PACS would."""
         result = subprocess.run(
@@ -223,11 +228,13 @@ def faster_rules(folder: Path, factor: int = 60) -> list[Path]:
 
 
 @contextlib.contextmanager
-def watching(folder: Path, targets: list[Target], webhook: str, *, fast: bool = True) -> Iterator[Monitoring]:
+def watching(
+    folder: Path, targets: list[Target], webhook: str, *, fast: bool = True, ports: tuple[int, int] | None = None
+) -> Iterator[Monitoring]:
     """Prometheus and Alertmanager that scrape every second."""
     folder.mkdir(parents=True, exist_ok=True)
     rules = faster_rules(folder) if fast else list(RULES)
-    monitoring = start_monitoring(folder, targets, interval="1s", webhook=webhook, rules=rules)
+    monitoring = start_monitoring(folder, targets, interval="1s", webhook=webhook, rules=rules, ports=ports)
     try:
         yield monitoring
     finally:
