@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
-from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_constant import FLContextKey, SystemComponents
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey, RunStatus
 
 from observability import setup
 from server_config import metrics
@@ -66,8 +67,12 @@ class ServerMetrics(FLComponent):
             self._start(kit, fl_ctx.get_engine())
         elif event_type == EventType.SYSTEM_END:
             self._end()
-        elif event_type in _JOB_EVENTS:
-            metrics.job_changed(_JOB_EVENTS[event_type])
+        elif event_type == EventType.JOB_STARTED:
+            metrics.job_changed(metrics.JobEnd.STARTED)
+        elif event_type in (EventType.JOB_COMPLETED, EventType.JOB_ABORTED):
+            end = job_end(event_type, _status(fl_ctx))
+            if end is not None:
+                metrics.job_changed(end)
 
     def _start(self, kit: Path, engine: Any) -> None:
         # Not at the top: NVFlare imports this module before SYSTEM_BOOTSTRAP, and these import prometheus_client.
@@ -116,8 +121,23 @@ class ServerMetrics(FLComponent):
             self._stop.wait(INTERVAL)
 
 
-_JOB_EVENTS = {
-    EventType.JOB_STARTED: metrics.JobEnd.STARTED,
-    EventType.JOB_COMPLETED: metrics.JobEnd.COMPLETED,
-    EventType.JOB_ABORTED: metrics.JobEnd.ABORTED,
-}
+def job_end(event_type: str, status: str) -> metrics.JobEnd | None:
+    """How a job ended, by NVFlare's event and the job's status; None for an event that is not the last of the job.
+
+    NVFlare says JOB_COMPLETED of every job whose process has ended, also after JOB_ABORTED; of a job that could not
+    be started it says JOB_ABORTED only.
+    """
+    if event_type == EventType.JOB_ABORTED:
+        return metrics.JobEnd.FAILED if status == RunStatus.FAILED_TO_RUN.value else None
+    ends = {
+        RunStatus.FINISHED_COMPLETED.value: metrics.JobEnd.COMPLETED,
+        RunStatus.FINISHED_ABORTED.value: metrics.JobEnd.ABORTED,
+    }
+    return ends.get(status, metrics.JobEnd.FAILED)
+
+
+def _status(fl_ctx: FLContext) -> str:
+    """What the job store says of the job that an event is about."""
+    job_id = fl_ctx.get_prop(FLContextKey.EVENT_DATA)[JobMetaKey.JOB_ID.value]
+    job = fl_ctx.get_engine().get_component(SystemComponents.JOB_MANAGER).get_job(job_id, fl_ctx)
+    return str(job.meta.get(JobMetaKey.STATUS.value)) if job else ""

@@ -21,7 +21,7 @@ from observability.instruments import (
 
 
 class RoundOutcome(StrEnum):
-    """How a round ended."""
+    """How a round ended: with a sum; with fewer sites than it needs; with something that could not be added up."""
 
     COMPLETED = "completed"
     BELOW_QUORUM = "below_quorum"
@@ -34,7 +34,6 @@ class UpdateOutcome(StrEnum):
     ADDED = "added"
     REFUSED = "refused"
     LATE = "late"
-    EMPTY = "empty"
 
 
 class SiteCount(StrEnum):
@@ -46,7 +45,7 @@ class SiteCount(StrEnum):
 
 
 class JobEnd(StrEnum):
-    """Changes of state of a job at the server."""
+    """Changes of state of a job at the server; failed: it ended otherwise than it should, nobody having asked."""
 
     STARTED = "started"
     COMPLETED = "completed"

@@ -275,8 +275,11 @@ class EncryptedFedAvg(Controller):
             self._check_sites(contributors, sums.least(self._settings.min_sites), f"round {number}")
             self._reveal(sums, run)
             closed = sums.close()
-        except (JobFailedError, ProtocolError):
+        except JobFailedError:
             ended(metrics.RoundOutcome.BELOW_QUORUM)
+            raise
+        except ProtocolError:
+            ended(metrics.RoundOutcome.FAILED)
             raise
         self._journal.round_ended(contributors, sums.seconds)
         ended(metrics.RoundOutcome.COMPLETED)

@@ -67,7 +67,7 @@ class FederationWatch:
         elif event_type == EventType.AFTER_JOB_LAUNCH:
             metrics.JOBS.inc(JobState.STARTED)
         elif event_type == EventType.JOB_COMPLETED:
-            metrics.JOBS.inc(JobState.COMPLETED)
+            metrics.JOBS.inc(JobState.ENDED)
 
     def look(self) -> None:
         """Read the connection and the running jobs once."""

@@ -71,15 +71,15 @@ class PullState(StrEnum):
 
 
 class JobState(StrEnum):
-    """Changes of state of an NVFlare job at this site."""
+    """Changes of state of an NVFlare job at this site: its process, and what the site's policy said.
 
-    OFFERED = "offered"
+    How the job came out is the server's to say.
+    """
+
+    STARTED = "started"
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    STARTED = "started"
-    COMPLETED = "completed"
-    ABORTED = "aborted"
-    FAILED = "failed"
+    ENDED = "ended"
 
 
 class RoundEnd(StrEnum):

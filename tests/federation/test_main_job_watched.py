@@ -87,6 +87,17 @@ def test_job_processes_of_sites_and_server_carry_nvflares_times(outcome: Outcome
     assert {(SERVER, "process_task"), (SERVER, "process_submission")} <= events
 
 
+def test_the_job_and_its_rounds_are_counted_once(outcome: Outcome) -> None:
+    server = "\n".join(text for text in outcome.watched.exposed.values() if "fedpacs_server_round" in text)
+    assert 'fedpacs_server_jobs_total{state="completed"} 1.0' in server
+    assert 'fedpacs_server_rounds_total{outcome="completed"} 2.0' in server
+    hospitals = [text for text in outcome.watched.exposed.values() if "fedpacs_spool_instances" in text]
+    for text in hospitals:
+        assert 'fedpacs_rounds_total{end="contributed"} 2.0' in text
+        assert 'fedpacs_jobs_total{state="ended"} 1.0' in text
+    assert len(hospitals) == len(SITES)
+
+
 def test_status_pages_tell_of_the_run(outcome: Outcome) -> None:
     assert sorted(outcome.watched.pages) == SITES
     for page in outcome.watched.pages.values():

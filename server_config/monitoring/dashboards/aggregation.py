@@ -12,9 +12,12 @@ HOSPITAL = Row(
     (
         Panel(
             "Seconds by step",
-            "Mean time of clip, noise, encode, encrypt, mask, upload, download and open, for one update.",
+            "Mean time of encode, encrypt, mask, serialize and open for one update, and of NVFlare's sending a result.",
             "s",
-            (Query(mean("fedpacs_sealing_seconds", "step"), "{{step}}"),),
+            (
+                Query(mean("fedpacs_sealing_seconds", "step"), "{{step}}"),
+                Query(mean("fedpacs_nvflare_event_seconds", "event", f'{NODE}, event="send_task_result"'), "upload"),
+            ),
             NO_ROUND,
             width=12,
         ),

@@ -119,6 +119,8 @@ def test_a_round_without_a_quorum_is_reported(federation: Federation) -> None:
     workflow.resume()
     (alert, *_) = until(lambda: federation.on_call.told("AggregationFailing"), PATIENCE, "AggregationFailing")
     assert alert["labels"]["audience"] == "consortium"
+    until(lambda: federation.value('fedpacs_server_jobs_total{state="failed"}') == 1, PATIENCE, "the end of the job")
+    assert federation.value('fedpacs_server_jobs_total{state="completed"}') == 0
 
 
 def test_a_killed_server_is_reported(federation: Federation) -> None:
