@@ -31,6 +31,7 @@ from jobs.organ_classification import job
 from server_config.monitoring.stack import MonitoringError, Target, start_monitoring
 
 ARCHIVE_SECONDS = 180.0
+SCRAPE_INTERVAL = "2s"  # a whole round takes no longer here
 MAX_IMAGES = 2048  # of one site: more than the largest has
 PHASES = (
     "data packages",
@@ -205,6 +206,7 @@ class _Run:
             started = start_monitoring(
                 self.workspace.run / "monitoring",
                 targets,
+                interval=SCRAPE_INTERVAL,
                 ports=self.federation.monitoring_ports,
                 environment=self.federation.environment,
             )

@@ -17,7 +17,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -278,6 +278,11 @@ class HistogramBy(Labelled[L]):
         buckets: tuple[float, ...] = SECONDS,
     ) -> None:
         super().__init__(name, help_text, label, values, buckets=buckets)
+
+    def start(self, values: Iterable[L]) -> None:
+        """Show these values at zero; each is a dozen of series."""
+        for value in values:
+            self._child(value)
 
     def observe(self, value: L, amount: float) -> None:
         self._child(value).observe(amount)
