@@ -27,6 +27,7 @@ COMMANDS = {
     "pull": Command("client_plugin.commands.pull", "pull a cohort from the PACS"),
     "pulls": Command("client_plugin.commands.pulls", "what was pulled, what waits, what could not be had"),
     "quarantine": Command("client_plugin.commands.quarantine", "what was set aside and why; release or drop it"),
+    "withdraw": Command("client_plugin.commands.withdraw", "take studies out, so that they can come again"),
     "forget": Command("client_plugin.commands.forget", "destroy a patient's data"),
     "rotate-key": Command("client_plugin.commands.rotate_key", "replace the key that protects the archive"),
     "doctor": Command("client_plugin.commands.doctor", "check this installation; every problem comes with its cure"),

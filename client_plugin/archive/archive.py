@@ -211,6 +211,16 @@ class Archive:
             sync_folder(self._objects)
         return spool_names
 
+    def withdraw(self, study_uid: str) -> int:
+        """Take a study out, so that its peer may send it again; returns how many instances it had.
+
+        Rows go first, since every row has its object. What a crash leaves without a row is written again.
+        """
+        gone = self.catalogue.withdraw_rows(study_uid)
+        for pseudonym, sop_instance_uid in gone:
+            self._path(pseudonym, sop_instance_uid).unlink(missing_ok=True)
+        return len(gone)
+
     def _sweep(self) -> None:
         """Delete what writers that died have left half-written."""
         if self._parts.exists():

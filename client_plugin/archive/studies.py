@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import selectinload
 
 from client_plugin.archive.database import Database
@@ -47,7 +47,7 @@ class Studies(Database):
     """Everything archived."""
 
     def of_other_rules(self, rules: str) -> list[str]:
-        """Studies with an instance that other rules de-identified: those to pull again after a change of the profile.
+        """Studies with an instance that other rules de-identified: those to withdraw and have again after a change.
 
         Parameters
         ----------
@@ -57,6 +57,24 @@ class Studies(Database):
         query = select(Study.uid).join(Study.series).join(Series.instances).where(Instance.rules != rules)
         with self.reading() as session:
             return sorted(session.scalars(query.distinct()))
+
+    def withdraw_rows(self, study_uid: str) -> list[tuple[str, str]]:
+        """Delete a study and that it was ever received; returns pseudonym and UID of each of its instances.
+
+        Its patient stays known, with the same key, and what arrives for them is taken.
+        """
+        instances = (
+            select(Patient.pseudonym, Instance.uid)
+            .join(Patient.studies)
+            .join(Study.series)
+            .join(Series.instances)
+            .where(Study.uid == study_uid)
+        )
+        with self.writing() as session:
+            gone = [(row.pseudonym, row.uid) for row in session.execute(instances)]
+            session.execute(delete(Pull).where(Pull.study_uid == study_uid))
+            session.execute(delete(Study).where(Study.uid == study_uid))  # the rest cascades
+            return gone
 
     def instance(self, sop_instance_uid: str) -> InstanceRow | None:
         """One archived instance; None if it is not here."""

@@ -14,15 +14,26 @@ from client_plugin.commands import add_kit, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--kit`` and ``--json``."""
+    """``--kit``, ``--json`` and ``--outdated``."""
     add_kit(parser)
+    parser.add_argument(
+        "--outdated",
+        action="store_true",
+        help="only what another de-identification profile made: `fedpacs withdraw --outdated` lets it come again",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the studies."""
     config = load(args)
-    studies = Catalogue.open(config.catalogue_url).studies()
+    catalogue = Catalogue.open(config.catalogue_url)
+    studies = catalogue.studies()
+    if args.outdated:
+        from client_plugin.intake.deidentify import Profile  # its tables take a moment
+
+        outdated = catalogue.of_other_rules(Profile.from_config(config.deidentification).digest)
+        studies = [study for study in studies if study.study_uid in outdated]
     if args.json:
         print(json.dumps([asdict(study) for study in studies], default=_plain))
         return 0
@@ -44,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
             f"{study.state} v{study.version}",
         )
     Console().print(table)
-    if not studies:
+    if not studies and args.outdated:
+        Console().print("Every study was de-identified by the profile in force.")
+    elif not studies:
         Console().print("Nothing yet: point the PACS at this node's AE title; `fedpacs doctor` checks the way.")
     return 0
 

@@ -74,6 +74,12 @@ a face in sections of a head that are labelled as another part of the body, or i
 scanned further up than its label says; handwriting in a picture; recognition of a patient by what is rare in the image
 itself.
 
+## When the profile changes
+
+The catalogue keeps the digest of the rules with each instance. `fedpacs studies --outdated` lists the studies that
+other rules made, `fedpacs withdraw --outdated` takes them out of the archive; then the PACS sends them, or
+`fedpacs pull` fetches them, again. They get the UIDs and the pseudonym they had.
+
 ## Faces
 
 Sections (CT, MR, PET, cone beam) and photographs of a head are quarantined, not defaced: a defacing tool needs a whole
