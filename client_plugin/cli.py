@@ -26,6 +26,8 @@ COMMANDS = {
     "status": Command("client_plugin.commands.status", "how this node is doing"),
     "pull": Command("client_plugin.commands.pull", "pull a cohort from the PACS"),
     "pulls": Command("client_plugin.commands.pulls", "what was pulled, what waits, what could not be had"),
+    "send": Command("client_plugin.commands.send", "send DICOM files to the PACS"),
+    "outbox": Command("client_plugin.commands.outbox", "what is to be sent, and what could not be; retry or drop it"),
     "quarantine": Command("client_plugin.commands.quarantine", "what was set aside and why; release or drop it"),
     "withdraw": Command("client_plugin.commands.withdraw", "take studies out, so that they can come again"),
     "forget": Command("client_plugin.commands.forget", "destroy a patient's data"),

@@ -115,16 +115,23 @@ class Window(Section):
 class PullConfig(Section):
     """How studies are pulled from a PACS (``fedpacs pull``)."""
 
+    enabled: bool = Field(default=True, description="The node works on pulls; off: only `fedpacs pull` itself does")
     source: AETitle | None = Field(default=None, description="Peer to pull from; default: the only one with a host")
     method: Literal["c-move", "c-get", "dicomweb"] = Field(
         default="c-move", description="c-move needs our AE title and port in the PACS's configuration"
     )
     dicomweb_url: str | None = Field(default=None, description="For dicomweb: root of QIDO-RS and WADO-RS")
     dicomweb_token_file: Path | None = Field(default=None, description="For dicomweb: file with a bearer token")
+    dicomweb_ca_certificates: Path | None = Field(
+        default=None, description="For dicomweb: authorities of its https certificate (PEM); default: the public ones"
+    )
     concurrency: int = Field(default=2, ge=1, le=16, description="Studies pulled at a time")
     windows: tuple[Window, ...] = Field(default=(), description="Only then, e.g. 22:00-06:00; empty: always")
     time_zone: str | None = Field(default=None, description="Of the windows, e.g. Europe/Berlin; default: ours")
     studies_per_hour: float | None = Field(default=None, gt=0, description="Studies begun per hour at most")
+    instances_per_hour: float | None = Field(
+        default=None, gt=0, description="Instances per hour at most, on average: a large study makes the next one wait"
+    )
     max_tries: int = Field(default=8, ge=1, description="Then a study is given up, with the reason of the last try")
     retry_seconds: Seconds = Field(default=30.0, description="Before the second try; doubled for each further one")
     retry_max_seconds: Seconds = Field(default=3600.0, description="Longest time between two tries")
@@ -150,6 +157,9 @@ class SendConfig(Section):
     enabled: bool = Field(default=False, description="Run the sender")
     dicomweb_url: str | None = Field(default=None, description="Root of STOW-RS, for the destination DICOMWEB")
     dicomweb_token_file: Path | None = Field(default=None, description="For dicomweb: file with a bearer token")
+    dicomweb_ca_certificates: Path | None = Field(
+        default=None, description="For dicomweb: authorities of its https certificate (PEM); default: the public ones"
+    )
     max_tries: int = Field(default=8, ge=1, description="Then an instance is given up, with the reason of the last try")
     retry_seconds: Seconds = Field(default=30.0, description="Before the second try; doubled for each further one")
     retry_max_seconds: Seconds = Field(default=3600.0, description="Longest time between two tries")
@@ -321,6 +331,14 @@ class NodeConfig(Section):
     def path(self, value: Path) -> Path:
         """Resolve ``value`` against the kit."""
         return value if value.is_absolute() else self.kit / value
+
+    @property
+    def can_pull(self) -> bool:
+        """Whether the node is to pull, and is told from where."""
+        if not self.pull.enabled or self.pull.method == "dicomweb":
+            return self.pull.enabled
+        callable_ = [peer.ae_title for peer in self.dicom.peers if peer.host is not None and peer.port is not None]
+        return len([title for title in callable_ if self.pull.source in (None, title)]) == 1
 
     @property
     def root(self) -> Path:

@@ -86,6 +86,8 @@ def _alive(pid: int, file: Path) -> bool:
 
 
 ROLES = (
+    ("client_plugin.dicom.pull", "puller"),
+    ("client_plugin.dicom.send", "sender"),
     ("client_plugin.dicom", "listener"),
     ("client_plugin.intake", "worker"),
     ("runner_process", "job"),

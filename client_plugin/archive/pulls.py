@@ -177,10 +177,20 @@ class Pulls(Database):
                 for row in session.scalars(query)
             ]
 
-    def last_pull_started(self) -> datetime | None:
-        """When the latest try began, whoever made it: what a rate limit counts from."""
+    def last_pull_started(self) -> tuple[datetime | None, int | None]:
+        """When the latest try began, whoever made it, and how many instances its study has: what rate limits count."""
+        latest = select(Pull.started_at, Pull.expected).where(Pull.started_at.is_not(None))
         with self.reading() as session:
-            return session.scalars(select(func.max(Pull.started_at))).one()
+            row = session.execute(latest.order_by(Pull.started_at.desc(), Pull.id.desc()).limit(1)).one_or_none()
+            return (row.started_at, row.expected) if row else (None, None)
+
+    def cancel_pulls(self, job: str, reason: StrEnum, now: datetime) -> int:
+        """Give up what waits of a job; returns how many studies. What is running comes to its end."""
+        waiting = update(Pull).where(Pull.job == job, Pull.state == PullState.WAITING)
+        final = {"state": PullState.FAILED, "reason": reason_name(reason), "finished_at": now, "target": None}
+        with self.writing() as session:
+            given_up = waiting.values(final).returning(Pull.id)
+            return len(session.scalars(given_up, execution_options={"synchronize_session": False}).all())
 
     def next_pull_at(self) -> datetime | None:
         """When the next waiting pull is due; None if none waits."""

@@ -2,7 +2,8 @@
 
 The cohort is a YAML file: modality, body_part, study_date (from, to), study_description, series_description, accession,
 patient_id, study_uid. How studies are pulled is the section `pull` of the node's configuration. Ctrl-C stops within
-seconds; what is left goes on with the next `fedpacs pull`.
+seconds. A node that runs pulls by itself, so the command only watches then, and what is left goes on without it;
+`fedpacs pulls JOB --cancel` gives it up.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     for reason, studies in progress.reasons.items():
         console.print(f"{studies} × {_sentence(PullReason(reason))}")
     if progress.waiting:
-        console.print(f"{progress.waiting} studies wait: `fedpacs pull` goes on with them")
+        console.print(f"{progress.waiting} studies wait: the node, or the next `fedpacs pull`, goes on with them")
     return 1 if progress.failed or progress.waiting else 0
 
 

@@ -1,4 +1,4 @@
-"""List what was pulled from the PACS, what waits, and what could not be had."""
+"""List what was pulled from the PACS, what waits, and what could not be had. --cancel gives up what waits of a job."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client_plugin.commands import add_kit, load
+from client_plugin.config import ConfigError
 from client_plugin.dicom.pull import command
 
 
@@ -18,11 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", nargs="?", metavar="JOB", help="one job only")
     add_kit(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--cancel", action="store_true", help="give up what waits of JOB")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the job table."""
     config = load(args)
+    if args.cancel:
+        if args.job is None:
+            raise ConfigError("--cancel needs a JOB: `fedpacs pulls` lists them")
+        print(f"job {args.job}: {command.cancel(config, args.job)} studies given up")
+        return 0
     pulls = command.pulls(config, args.job)
     if args.json:
         print(json.dumps([asdict(pull) for pull in pulls], default=str))

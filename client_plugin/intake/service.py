@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _LISTENER = "client_plugin.dicom.listener"  # named, not imported: the wire is built on the intake
 _WORKER = "client_plugin.intake.worker"
 _SENDER = "client_plugin.dicom.send.sender"
+_PULLER = "client_plugin.dicom.pull.process"
 _START_TIMEOUT = 60.0
 _WATCH = 0.5  # seconds between looks at the children
 _MAX_BACKOFF = 30.0  # seconds between two restarts of a process that keeps ending
@@ -41,7 +42,8 @@ class _Place:
 
 
 class Intake:
-    """Listener processes on one port, worker processes behind them, and the sender of results if it is enabled.
+    """Listener processes on one port, worker processes behind them, and, if they are configured, the puller and the
+    sender of results.
 
     They end with this process, however it ends. One that dies is started again; what a dead worker had claimed goes
     back to the queue.
@@ -137,6 +139,8 @@ class Intake:
             self._place(partial(spawn, _WORKER, f"worker-{number}", options))
         if self._config.send.enabled:
             self._place(partial(spawn, _SENDER, "sender", kit))
+        if self._config.can_pull:
+            self._place(partial(spawn, _PULLER, "puller", kit))
         for name, place in self._places.items():
             if not place.child.wait_ready(_START_TIMEOUT):
                 raise IntakeError(f"{name} did not come up: it said why on standard error")

@@ -175,6 +175,8 @@ def as_metrics(facts: Facts, config: NodeConfig, now: float) -> Iterator[Metric]
     expected = GaugeMetricFamily("fedpacs_processes_expected", "Processes that should run, by role", labels=["role"])
     expected.add_metric(["listener"], config.dicom.processes)
     expected.add_metric(["worker"], config.intake.workers)
+    expected.add_metric(["puller"], config.can_pull)
+    expected.add_metric(["sender"], config.send.enabled)
     yield expected
     certificates = GaugeMetricFamily(
         "fedpacs_certificate_expiry_timestamp_seconds",

@@ -28,7 +28,7 @@ from client_plugin.dicom.pull.dicomweb import WebSource
 from client_plugin.dicom.pull.dimse import DimseSource, GetSource
 from client_plugin.dicom.pull.puller import Puller, target_context
 from client_plugin.dicom.pull.query import PullQuery
-from client_plugin.dicom.pull.source import FoundStudy, Source
+from client_plugin.dicom.pull.source import FoundStudy, PullReason, Source
 from client_plugin.dicom.storing import Store
 from client_plugin.intake.committer import GroupCommitter
 from client_plugin.intake.deidentify.keyed import Keyed
@@ -133,6 +133,12 @@ def pulls(config: NodeConfig, job: str | None = None) -> list[PullSummary]:
     """The job table, or one job of it."""
     with _opened(config) as catalogue:
         return catalogue.pulls(job)
+
+
+def cancel(config: NodeConfig, job: str) -> int:
+    """Give up what waits of a job; returns how many studies."""
+    with _opened(config) as catalogue:
+        return catalogue.cancel_pulls(job, PullReason.CANCELLED, datetime.now(UTC))
 
 
 def summarize(rows: list[PullSummary]) -> Progress:

@@ -18,6 +18,7 @@ from client_plugin.dicom.pull.query import PullQuery, matching_keys, series_matc
 from client_plugin.dicom.pull.source import FoundStudy, PullError, PullReason, Watch
 from client_plugin.dicom.status import StoreStatus
 from client_plugin.dicom.storing import Store
+from client_plugin.dicom.web import web_client
 from client_plugin.intake.spool import Origin
 
 PAGE = 200
@@ -107,13 +108,7 @@ class WebSource:
         pull = self._config.pull
         if pull.dicomweb_url is None:
             raise ConfigError("pull.dicomweb_url is needed to pull by DICOMweb")
-        with requests.Session() as session:
-            if pull.dicomweb_token_file is not None:
-                token = self._config.path(pull.dicomweb_token_file).read_text(encoding="ascii").strip()
-                session.headers["Authorization"] = f"Bearer {token}"
-            timeouts = (self._config.dicom.acse_timeout, pull.stall_seconds)
-            client = DICOMwebClient(pull.dicomweb_url, session=session, timeout=timeouts)
-            client.set_http_retry_params(retry=False)  # when to try again is the puller's decision
+        with web_client(self._config, pull, pull.dicomweb_url, pull.stall_seconds) as client:
             yield client
 
     @staticmethod

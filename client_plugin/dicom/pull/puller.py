@@ -104,12 +104,17 @@ class Puller:
         now = self._now()
         local = now.astimezone(self._zone)
         opening = next_opening(self._config.windows, local)
-        rate = may_start_at(self._catalogue.last_pull_started(), self._config.studies_per_hour)
+        rate = may_start_at(*self._catalogue.last_pull_started(), self._config)
         latest = max(opening, rate or opening)
         return latest if latest > now else None
 
+    def _is_due(self) -> bool:
+        """Whether claiming is worth a transaction that writes: an idle puller must not hold up the listeners."""
+        due = self._catalogue.next_pull_at()
+        return due is not None and due <= self._now()
+
     def _start_due(self, pool: ThreadPoolExecutor) -> None:
-        while len(self._running) < self._config.concurrency and self.starts_at() is None:
+        while len(self._running) < self._config.concurrency and self._is_due() and self.starts_at() is None:
             row = self._catalogue.claim_pull(self._now())
             if row is None:
                 return
@@ -171,6 +176,7 @@ class Puller:
         digests = {self._digest(uid): uid for uid in instances}
         here = self._catalogue.received_digests(digests)
         running.here, running.digests = len(here), frozenset(digests)
+        self._catalogue.pull_progress(row, len(here), len(digests))
         wanted = {uid: instances[uid] for digest, uid in digests.items() if digest not in here}
         if wanted:
             source.retrieve(study_uid, wanted, watch)

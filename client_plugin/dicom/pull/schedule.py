@@ -36,11 +36,32 @@ def next_opening(windows: Sequence[Window], now: datetime) -> datetime:
     return min(start if start > now else start + timedelta(days=1) for start in starts)
 
 
-def may_start_at(last_start: datetime | None, studies_per_hour: float | None) -> datetime | None:
-    """When the rate limit allows the next study; None: at once."""
-    if last_start is None or studies_per_hour is None:
+def may_start_at(last_start: datetime | None, instances: int | None, config: PullConfig) -> datetime | None:
+    """When the rate limits allow the next study; None: at once.
+
+    Each study takes its share of an hour, and the next one waits for the end of it: on average the limits hold.
+
+    Parameters
+    ----------
+    last_start
+        When the latest study was begun.
+    instances
+        How many it has; None: not known, and not limited.
+
+    Examples
+    --------
+    >>> noon = datetime(2026, 1, 1, 12)
+    >>> may_start_at(noon, 500, PullConfig(instances_per_hour=1000, studies_per_hour=10))
+    datetime.datetime(2026, 1, 1, 12, 30)
+    """
+    if last_start is None:
         return None
-    return last_start + timedelta(hours=1) / studies_per_hour
+    shares = [
+        amount / limit
+        for amount, limit in ((1, config.studies_per_hour), (instances or 0, config.instances_per_hour))
+        if limit
+    ]
+    return last_start + timedelta(hours=max(shares)) if shares else None
 
 
 def backoff(tries: int, first: float, longest: float, draw: float) -> timedelta:

@@ -41,6 +41,8 @@ class PullReason(StrEnum):
     """The source ended without having sent everything it lists."""
     REFUSED_HERE = "refused-here"
     """Our own intake could not take it: no space."""
+    CANCELLED = "cancelled"
+    """A person gave it up."""
     INTERNAL = "internal-error"
     """The puller itself failed; see the log."""
 

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileDataset
 from client_plugin.config import NodeConfig
 from client_plugin.dicom.send import dimse
 from client_plugin.dicom.send.outbox import SendReason
+from client_plugin.dicom.web import web_client
 
 _HTTP = {
     401: SendReason.NOT_AUTHORISED,
@@ -36,13 +37,7 @@ class WebDelivery:
         url = self._config.send.dicomweb_url
         if url is None:
             return [SendReason.UNKNOWN_DESTINATION] * len(batch)
-        with requests.Session() as session:
-            if self._config.send.dicomweb_token_file is not None:
-                token = self._config.path(self._config.send.dicomweb_token_file).read_text(encoding="ascii").strip()
-                session.headers["Authorization"] = f"Bearer {token}"
-            timeouts = (self._config.dicom.acse_timeout, self._config.dicom.dimse_timeout)
-            client = DICOMwebClient(url, session=session, timeout=timeouts)
-            client.set_http_retry_params(retry=False)  # when to try again is the sender's decision
+        with web_client(self._config, self._config.send, url, self._config.dicom.dimse_timeout) as client:
             return [_store(client, instance) for instance in batch]
 
 

@@ -11,10 +11,11 @@ import logging
 import random
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Protocol, TextIO
+from typing import Protocol
 
 import pydicom
 from pydicom.dataset import FileDataset
@@ -150,21 +151,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sender: {error}", file=sys.stderr)
         return 2
     logs.configure("sender", config.site, config.root / "logs")
-    with (config.root / _LOCK).open("w") as lock:
-        while not _taken(lock) and not stopping.event.wait(_IDLE):
-            pass  # the sender of a node that was killed finishes what it is at
-        stopping.ready()
-        Sender(config, jobs).run(stopping.event)
+    stopping.ready()
+    while not stopping.event.is_set():
+        with only_one(config) as mine:
+            if mine:
+                Sender(config, jobs).run(stopping.event)
+            else:  # a person's `fedpacs send`, or the sender of a node that was killed: it finishes what it is at
+                stopping.event.wait(_IDLE)
     log.info("sender stopped")
     return 0
 
 
-def _taken(lock: TextIO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+@contextmanager
+def only_one(config: NodeConfig) -> Iterator[bool]:
+    """Whether this process may work the outbox off, for the block: one at a time does."""
+    config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (config.root / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 if __name__ == "__main__":

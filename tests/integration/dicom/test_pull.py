@@ -1,17 +1,22 @@
 """Pulling from real peers: Orthanc by C-MOVE, C-GET and DICOMweb, and one that misbehaves."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pydicom
 import pytest
+import yaml
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
@@ -56,7 +61,8 @@ def compressed(number: int) -> list[Dataset]:
 
 def node(tmp_path: Path, peer: dict[str, Any], port: int = PORT, **pull: Any) -> Any:
     peers = [{"ae_title": "PACS", "addresses": ["127.0.0.1"], "host": "127.0.0.1", **peer}]
-    settings = {"retry_seconds": 0.1, "retry_max_seconds": 0.2, "max_tries": 2, "stall_seconds": 30.0, **pull}
+    rules = {"retry_seconds": 0.1, "retry_max_seconds": 0.2, "max_tries": 2, "stall_seconds": 30.0}
+    settings = {"enabled": False, **rules, **pull}  # the test itself is the puller
     return running(tmp_path / "kit", dicom={"port": port, "peers": peers}, more={"pull": settings})
 
 
@@ -245,3 +251,56 @@ def test_only_one_process_works_the_table_off(tmp_path: Path) -> None:
         first.join(20)
         assert not first.is_alive()
         assert command.pulls(here.config)[0].state is PullState.WAITING
+
+
+class NodeProcess:
+    """A node in a process of its own, for being killed."""
+
+    def __init__(self, kit: Path) -> None:
+        self._kit = kit
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.integration.dicom.node", str(self._kit)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"up\n"
+
+    def kill(self) -> None:
+        children = psutil.Process(self._process.pid).children()
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        _, alive = psutil.wait_procs(children, timeout=15)
+        assert not alive
+
+
+def test_the_node_itself_pulls_in_its_windows_and_goes_on_after_it_was_killed(tmp_path: Path, pacs: Orthanc) -> None:
+    pacs.add(*(ds for number in range(200, 206) for ds in study(number, slices=4, BodyPartExamined="ARM")))
+    peer = {"ae_title": "ORTHANC", "addresses": ["127.0.0.1"], "host": "127.0.0.1", "port": pacs.dicom_port}
+    soon = datetime.now(UTC) + timedelta(hours=2)
+    closed = f"{soon:%H:%M}-{soon + timedelta(hours=1):%H:%M}"
+    rules = {"concurrency": 1, "retry_seconds": 0.1, "time_zone": "UTC", "windows": [closed]}
+    here = Node(tmp_path / "kit", dicom={"port": PORT, "peers": [peer], "processes": 1}, more={"pull": rules})
+    file = here.config.kit / "local" / "fedpacs.yaml"
+    node = NodeProcess(here.config.kit)
+    node.start()
+    job = command.find(here.config, PullQuery(body_part=("ARM",))).job
+    time.sleep(2.0)
+    assert {p.state for p in command.pulls(here.config, job)} == {PullState.WAITING}  # it is not the time
+    node.kill()
+    settings = yaml.safe_load(file.read_text())
+    del settings["pull"]["windows"]
+    file.write_text(yaml.safe_dump(settings))
+    node.start()
+    assert until(lambda: command.summarize(command.pulls(here.config, job)).done >= 1)
+    node.kill()
+    assert not command.summarize(command.pulls(here.config, job)).over
+    node.start()
+    try:
+        assert until(lambda: command.summarize(command.pulls(here.config, job)).over, 60)
+        assert ends(command.pulls(here.config, job)) == [("done", None, 4)] * 6
+        assert until(here.drained)
+        assert here.catalogue.counts()["instances"] == 24
+    finally:
+        node.kill()

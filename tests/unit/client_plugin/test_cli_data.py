@@ -130,6 +130,10 @@ def test_pulls_lists_the_table(config: NodeConfig, capsys: pytest.CaptureFixture
     assert "target" not in pull
     assert fedpacs(config, "pulls", "job1") == 0
     assert "0 of 7" in capsys.readouterr().out.replace("\n", " ")
+    assert fedpacs(config, "pulls", "--cancel") == 1
+    assert fedpacs(config, "pulls", "job1", "--cancel") == 0
+    assert "1 studies given up" in capsys.readouterr().out
+    assert archive.catalogue.pulls()[0].reason == "cancelled"
 
 
 def test_pull_names_what_is_wrong(config: NodeConfig, capsys: pytest.CaptureFixture[str]) -> None:

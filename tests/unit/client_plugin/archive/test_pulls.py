@@ -96,11 +96,23 @@ def test_what_the_source_calls_a_study_is_deleted_once_it_is_over(catalogue: Cat
 
 
 def test_the_latest_start_is_what_a_rate_counts_from(catalogue: Catalogue) -> None:
-    assert catalogue.last_pull_started() is None
-    catalogue.enqueue_pulls("j", [new(1), new(2)], START)
+    assert catalogue.last_pull_started() == (None, None)
+    catalogue.enqueue_pulls("j", [new(1), new(2, expected=25)], START)
     claim(catalogue, at=1)
     claim(catalogue, at=7)
-    assert catalogue.last_pull_started() == START + 7 * MINUTE
+    assert catalogue.last_pull_started() == (START + 7 * MINUTE, 25)
+
+
+def test_what_waits_of_a_job_can_be_given_up(catalogue: Catalogue) -> None:
+    catalogue.enqueue_pulls("j", [new(1), new(2)], START)
+    catalogue.enqueue_pulls("other", [new(3)], START)
+    running = claim(catalogue)
+    assert catalogue.cancel_pulls("j", Reason.STALLED, START) == 1
+    assert states(catalogue) == ["running", "failed", "waiting"]
+    catalogue.pull_done(running, 10, START)
+    assert states(catalogue) == ["done", "failed", "waiting"]
+    with catalogue.reading() as session:  # what the PACS calls it is not kept
+        assert session.scalars(select(Pull.target).where(Pull.study_uid == "2.25.2")).one() is None
 
 
 @pytest.mark.parametrize("end", ["done", "failed"])

@@ -73,9 +73,17 @@ def test_an_unknown_time_zone_and_a_missing_url_are_errors() -> None:
 
 
 def test_a_rate_is_a_time_between_two_starts() -> None:
-    assert may_start_at(at(8), 30) == at(8, 2)
-    assert may_start_at(None, 30) is None
-    assert may_start_at(at(8), None) is None
+    thirty = PullConfig(studies_per_hour=30)
+    assert may_start_at(at(8), 500, thirty) == at(8, 2)
+    assert may_start_at(None, None, thirty) is None
+    assert may_start_at(at(8), 500, PullConfig()) is None
+
+
+def test_a_large_study_makes_the_next_one_wait() -> None:
+    both = PullConfig(instances_per_hour=1000, studies_per_hour=60)
+    assert may_start_at(at(8), 500, both) == at(8, 30)
+    assert may_start_at(at(8), 1, both) == at(8, 1)
+    assert may_start_at(at(8), None, both) == at(8, 1)
 
 
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
