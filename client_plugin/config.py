@@ -86,6 +86,10 @@ class IntakeConfig(Section):
 
     workers: int = Field(default=1, ge=1, le=32, description="De-identification processes")
     quiet_seconds: Seconds = Field(default=60.0, description="A study without news for so long is sealed for training")
+    count_seconds: Seconds = Field(
+        default=3600.0,
+        description="So long a study without news waits for the instances that its PACS counts and that did not come",
+    )
     min_free_bytes: int = Field(default=1 << 30, ge=0, description="Below this, associations are rejected")
     max_tries: int = Field(default=3, ge=1, description="After so many failures an instance is quarantined")
     worker_memory_bytes: int = Field(

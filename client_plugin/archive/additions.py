@@ -20,6 +20,7 @@ from client_plugin.archive.models import (
     Reference,
     Series,
     Study,
+    StudyCount,
     StudyState,
 )
 from client_plugin.archive.patients import PatientForgotten
@@ -36,12 +37,15 @@ class NewInstance:
         Of the de-identified DICOM file: bytes, hexadecimal digest.
     received
         The row of the spool that it came from: finished in the same transaction.
+    target
+        What its PACS calls the study, sealed: it will be asked how many instances there are. None: it will not.
     """
 
     meta: ArchivedInstance
     size: int
     sha256: str
     received: ReceivedRow | None = None
+    target: bytes | None = None
 
 
 class Addition(StrEnum):
@@ -140,6 +144,7 @@ class Additions(Database):
             fresh = _those(batch, outcomes, Addition.NEW)
             _open_studies(connection, fresh, known, now)
             known.instances |= self._insert(connection, fresh, known, now)
+            self._count(connection, fresh, known, now)
             _finish(
                 connection, [new for new, outcome in zip(batch, outcomes, strict=True) if not outcome.refused], known
             )
@@ -199,6 +204,21 @@ class Additions(Database):
         if labels:
             connection.execute(insert(Label), labels)
         return ids
+
+    def _count(self, connection: Connection, batch: Sequence[NewInstance], known: Known, now: datetime) -> None:
+        """Have the PACS asked about studies before they are sealed."""
+        rows = {
+            new.meta.study_uid: {
+                "study_id": known.studies[new.meta.study_uid].id,
+                "target": new.target,
+                "next_ask_at": _received_at(new, now),
+                "tries": 0,
+            }
+            for new in batch
+            if new.target is not None
+        }
+        if rows:
+            connection.execute(self.insert_new(StudyCount), [row for _, row in sorted(rows.items())])
 
 
 def _those(batch: Sequence[NewInstance], outcomes: Sequence[Addition], wanted: Addition) -> list[NewInstance]:

@@ -87,7 +87,13 @@ class Archive:
         self.catalogue.close()
         self._held.close()
 
-    def add(self, dataset_bytes: bytes, meta: ArchivedInstance, received: ReceivedRow | None = None) -> bool:
+    def add(
+        self,
+        dataset_bytes: bytes,
+        meta: ArchivedInstance,
+        received: ReceivedRow | None = None,
+        target: bytes | None = None,
+    ) -> bool:
         """Keep a de-identified instance; it survives a power cut when this returns.
 
         Parameters
@@ -98,6 +104,8 @@ class Archive:
             Its index, from `ArchivedInstance.from_dataset`.
         received
             The row of the spool that it came from: finished in the same transaction.
+        target
+            What its PACS calls the study, sealed: see `NewInstance`.
 
         Returns
         -------
@@ -111,10 +119,16 @@ class Archive:
         NotArchivable
             Its study belongs to another patient here, or its series to another study.
         """
-        (outcome,) = self.commit([self.write(dataset_bytes, meta, received)])
+        (outcome,) = self.commit([self.write(dataset_bytes, meta, received, target)])
         return outcome.check()
 
-    def write(self, dataset_bytes: bytes, meta: ArchivedInstance, received: ReceivedRow | None = None) -> Written:
+    def write(
+        self,
+        dataset_bytes: bytes,
+        meta: ArchivedInstance,
+        received: ReceivedRow | None = None,
+        target: bytes | None = None,
+    ) -> Written:
         """The first half of `add`: seal an instance into a provisional file, which a crash leaves to be swept away.
 
         Raises
@@ -126,9 +140,8 @@ class Archive:
         sha256 = hashlib.sha256(dataset_bytes).hexdigest()
         self._parts.mkdir(mode=0o700, exist_ok=True)
         part = self._parts / secrets.token_hex(16)
-        written = Written(
-            NewInstance(meta=meta, size=len(dataset_bytes), sha256=sha256, received=received), part, part.open("xb")
-        )
+        new = NewInstance(meta=meta, size=len(dataset_bytes), sha256=sha256, received=received, target=target)
+        written = Written(new, part, part.open("xb"))
         try:
             _seal_into(written.file, dataset_bytes, key, meta.sop_instance_uid)
             written.file.flush()

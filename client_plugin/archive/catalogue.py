@@ -1,18 +1,21 @@
 """The catalogue: what the node received, archived and set aside. See `received`,
-`additions`, `studies`, `patients` and `pulls` for its parts."""
+`additions`, `studies`, `versions`, `counts`, `patients`, `pulls` and `commitments` for its parts."""
 
 from __future__ import annotations
 
 from sqlalchemy import text
 
 from client_plugin.archive.additions import Additions
+from client_plugin.archive.commitments import Commitments
+from client_plugin.archive.counts import StudyCounts
 from client_plugin.archive.patients import Patients
 from client_plugin.archive.pulls import Pulls
 from client_plugin.archive.received import ReceivedRows
 from client_plugin.archive.studies import Studies
+from client_plugin.archive.versions import Versions
 
 
-class Catalogue(ReceivedRows, Additions, Studies, Patients, Pulls):
+class Catalogue(ReceivedRows, Additions, Studies, Versions, StudyCounts, Patients, Pulls, Commitments):
     """The catalogue of one node.
 
     Examples

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from client_plugin.archive.models import Base
 from client_plugin.archive.turns import Turns
 
-HEAD = "0003"  # the newest migration; a test compares it with the scripts
+HEAD = "0004"  # the newest migration; a test compares it with the scripts
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x66656470616373  # "fedpacs": the PostgreSQL advisory lock that migrations are run under
 # ms a writer of SQLite waits for another; with the wait for its turn still less than a peer waits for an answer

@@ -73,6 +73,17 @@ class StudyState(StrEnum):
     SEALED = "sealed"
 
 
+class Completeness(StrEnum):
+    """Whether a sealed study has all instances that its PACS counts.
+
+    *complete*: it has. *incomplete*: some did not come in time, or could not be had. *unknown*: no PACS told.
+    """
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    UNKNOWN = "unknown"
+
+
 class ReceivedState(StrEnum):
     """Where an instance of the spool stands."""
 
@@ -131,7 +142,26 @@ class StudyVersion(Base):
     sealed_at: Mapped[datetime]
     instances: Mapped[int]
     digest: Mapped[str] = mapped_column(String(64))
+    expected: Mapped[int | None]
+    completeness: Mapped[str] = mapped_column(String(16), server_default=Completeness.UNKNOWN)
     study: Mapped[Study] = relationship(back_populates="versions")
+
+
+class StudyCount(Base):
+    """An open study whose PACS is asked how many instances it has, until it is sealed.
+
+    ``target`` is what the PACS calls it, sealed; ``expected`` what it answered at ``asked_at``, None: no such study.
+    """
+
+    __tablename__ = "study_counts"
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), unique=True)
+    target: Mapped[bytes] = mapped_column(LargeBinary)
+    expected: Mapped[int | None]
+    asked_at: Mapped[datetime | None]
+    next_ask_at: Mapped[datetime]
+    tries: Mapped[int]
 
 
 class Series(Base):
@@ -239,6 +269,7 @@ class Quarantine(Base):
     quarantined_at: Mapped[datetime]
     received_id: Mapped[int | None] = mapped_column(ForeignKey("received.id", ondelete="CASCADE"), index=True)
     pseudonym: Mapped[str | None] = mapped_column(String(64), index=True)
+    study_uid: Mapped[str | None] = mapped_column(UID, index=True)
 
 
 class Forgotten(Base):
@@ -249,6 +280,19 @@ class Forgotten(Base):
     id: Mapped[int] = mapped_column(Identity, primary_key=True)
     pseudonym: Mapped[str] = mapped_column(String(64), unique=True)
     forgotten_at: Mapped[datetime]
+
+
+class CommitmentRequest(Base):
+    """A storage commitment request that is to be answered: transaction and references, sealed."""
+
+    __tablename__ = "commitments"
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    peer: Mapped[str] = mapped_column(String(16))
+    request: Mapped[bytes] = mapped_column(LargeBinary)
+    tries: Mapped[int]
+    created_at: Mapped[datetime]
+    next_try_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
 class Pull(Base):

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from client_plugin.archive.database import Database
-from client_plugin.archive.models import Quarantine, Received, ReceivedState
+from client_plugin.archive.models import Forgotten, Quarantine, Received, ReceivedState
 
 LEASE = timedelta(minutes=10)  # a claim older than this belongs to a worker that is gone
 MAX_TRIES = 3
@@ -184,7 +184,9 @@ class ReceivedRows(Database):
                 entry.reason = reason_name(reason)
             return spent
 
-    def quarantine(self, row: ReceivedRow, reason: StrEnum, pseudonym: str | None = None) -> None:
+    def quarantine(
+        self, row: ReceivedRow, reason: StrEnum, pseudonym: str | None = None, study_uid: str | None = None
+    ) -> bool:
         """Keep the sealed raw copy aside.
 
         Parameters
@@ -193,9 +195,23 @@ class ReceivedRows(Database):
             A member of a closed set; its value is a short name.
         pseudonym
             The patient, if known: `Archive.forget` then removes the copy too.
+        study_uid
+            What the study is called here, if known: the instance counts as arrived.
+
+        Returns
+        -------
+        bool
+            False: the patient was forgotten. The row is gone, and the caller deletes the file.
         """
         with self.writing() as session:
-            self._set_aside(session, session.get_one(Received, row.id), reason, pseudonym, datetime.now(UTC))
+            entry = session.get_one(Received, row.id)
+            if pseudonym is not None:
+                forgotten = select(Forgotten.id).where(Forgotten.pseudonym == pseudonym)
+                if session.scalars(forgotten).one_or_none() is not None:
+                    session.delete(entry)
+                    return False
+            self._set_aside(session, entry, reason, pseudonym, datetime.now(UTC), study_uid)
+            return True
 
     def quarantined(self) -> list[QuarantinedRow]:
         """Everything in quarantine, oldest first."""
@@ -258,7 +274,14 @@ class ReceivedRows(Database):
             return waiting(session)
 
     @staticmethod
-    def _set_aside(session: Session, row: Received, reason: StrEnum, pseudonym: str | None, now: datetime) -> None:
+    def _set_aside(
+        session: Session,
+        row: Received,
+        reason: StrEnum,
+        pseudonym: str | None,
+        now: datetime,
+        study_uid: str | None = None,
+    ) -> None:
         row.state, row.worker, row.claimed_at, row.reason = ReceivedState.QUARANTINED, None, None, reason_name(reason)
         session.add(
             Quarantine(
@@ -269,6 +292,7 @@ class ReceivedRows(Database):
                 quarantined_at=now,
                 received_id=row.id,
                 pseudonym=pseudonym,
+                study_uid=study_uid,
             )
         )
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import selectinload
 
 from client_plugin.archive.database import Database
-from client_plugin.archive.geometry import StackGeometry, describe_stack
+from client_plugin.archive.geometry import StackGeometry
 from client_plugin.archive.instance import InstanceRow, SegmentLabel
 from client_plugin.archive.models import (
+    Completeness,
     Instance,
     Label,
     Patient,
-    Pull,
-    PullState,
     Quarantine,
     Series,
     Study,
@@ -41,6 +39,10 @@ class StudySummary:
     state: StudyState
     version: int
     last_received: datetime
+    completeness: Completeness | None
+    """Of the version that was sealed last; None before that."""
+    expected: int | None
+    """Instances its PACS counted then."""
 
 
 class Studies(Database):
@@ -118,9 +120,12 @@ class Studies(Database):
             .group_by(Series.study_id)
         )
         kinds = select(Series.study_id, Series.modality, Series.body_part).distinct()
+        latest = select(func.max(StudyVersion.id)).group_by(StudyVersion.study_id)
+        sealed = select(StudyVersion).where(StudyVersion.id.in_(latest))
         rows = select(Study, Patient.pseudonym).join(Study.patient).order_by(Study.last_received.desc(), Study.uid)
         with self.reading() as session:
             counts = {study: (series, instances) for study, series, instances in session.execute(counted)}
+            versions = {version.study_id: version for version in session.scalars(sealed)}
             modalities: dict[int, set[str]] = {}
             body_parts: dict[int, set[str]] = {}
             for study_id, modality, body_part in session.execute(kinds):
@@ -137,6 +142,8 @@ class Studies(Database):
                     state=StudyState(study.state),
                     version=study.version,
                     last_received=study.last_received,
+                    completeness=Completeness(versions[study.id].completeness) if study.id in versions else None,
+                    expected=versions[study.id].expected if study.id in versions else None,
                 )
                 for study, pseudonym in session.execute(rows)
             ]
@@ -158,50 +165,6 @@ class Studies(Database):
                 "bytes": int(session.scalars(select(func.coalesce(func.sum(Instance.size), 0))).one()),
                 "spool_pending": waiting(session)[0],
             }
-
-    def seal_quiet_studies(self, quiet: timedelta, now: datetime) -> list[str]:
-        """Seal the open studies that nothing was received for since ``quiet``; returns their UIDs.
-
-        What waits in the spool may belong to any study, so the clock stops at the oldest instance there. A study that
-        is being pulled is open until the pull has ended: only then does its count agree with its source's.
-        """
-        with self.writing() as session:
-            _, oldest = waiting(session)
-            horizon = min(now, oldest) if oldest else now
-            being_pulled = select(Pull.study_uid).where(Pull.state.in_((PullState.WAITING, PullState.RUNNING)))
-            query = (
-                select(Study)
-                .where(Study.state == StudyState.OPEN, Study.last_received <= horizon - quiet)
-                .where(Study.uid.not_in(being_pulled))
-                .options(selectinload(Study.series).selectinload(Series.instances))
-                .order_by(Study.id)
-                .with_for_update()
-            )
-            return [_seal(study, now) for study in session.scalars(query).all()]
-
-
-def content_digest(instances: Iterable[tuple[str, str]]) -> str:
-    """SHA-256 over the (UID, sha256) pairs of a study version, in the order of UIDs."""
-    digest = hashlib.sha256()
-    for uid, sha256 in sorted(instances):
-        digest.update(f"{uid} {sha256}\n".encode())
-    return digest.hexdigest()
-
-
-def _seal(study: Study, now: datetime) -> str:
-    instances = [instance for series in study.series for instance in series.instances]
-    for series in study.series:
-        series.geometry = describe_stack(series.instances).to_json()  # type: ignore[arg-type]
-    study.state = StudyState.SEALED
-    study.versions.append(
-        StudyVersion(
-            number=study.version,
-            sealed_at=now,
-            instances=len(instances),
-            digest=content_digest((i.uid, i.sha256) for i in instances),
-        )
-    )
-    return study.uid
 
 
 def _tuple(numbers: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from client_plugin.archive.catalogue import Catalogue
+from client_plugin.archive.models import Completeness, StudyState
+from client_plugin.archive.studies import StudySummary
 from client_plugin.commands import add_kit, load
 
 
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             "/".join(sorted(study.body_parts)),
             str(study.series),
             str(study.instances),
-            f"{study.state} v{study.version}",
+            _state(study),
         )
     Console().print(table)
     if not studies and args.outdated:
@@ -60,6 +62,13 @@ def run(args: argparse.Namespace) -> int:
     elif not studies:
         Console().print("Nothing yet: point the PACS at this node's AE title; `fedpacs doctor` checks the way.")
     return 0
+
+
+def _state(study: StudySummary) -> str:
+    state = f"{study.state} v{study.version}"
+    if study.state is StudyState.SEALED and study.completeness is Completeness.INCOMPLETE:
+        state += f", incomplete: the PACS has {study.expected}"
+    return state
 
 
 def _plain(value: object) -> object:

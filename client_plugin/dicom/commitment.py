@@ -2,7 +2,8 @@
 
 A peer asks with N-ACTION whether instances are in our keeping; the answer comes as N-EVENT-REPORT over an association
 that we open. It is read from the catalogue when it is given: an instance counts if it was acknowledged, be it in the
-archive, in the spool or set aside.
+archive, in the spool or set aside. Here is what the messages say; `client_plugin.dicom.reporting` keeps and answers
+requests.
 
 What it does not mean: that the original can be had back. This node keeps instances de-identified; the PACS must not
 delete its own on our word.
@@ -10,23 +11,14 @@ delete its own on our word.
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pynetdicom import build_context, build_role
-from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from client_plugin.config import DicomPeer, NodeConfig
-from client_plugin.dicom.calling import association
 from client_plugin.intake.peek import valid_uid
-from observability import logs
-
-log = logging.getLogger(__name__)
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -37,8 +29,6 @@ REQUEST_COMMITMENT = 1
 _ALL_HELD, _SOME_FAILED = 1, 2  # event type IDs (table J.3.3.1-1)
 _NO_SUCH_OBJECT_INSTANCE = 0x0112
 MAX_REFERENCES = 100_000
-DELAYS = (0.0, 5.0, 30.0, 120.0, 600.0)
-"""Seconds before each try to deliver a report; then the peer has to ask again."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +81,25 @@ def report(request: Request, held: Callable[[Reference], bool]) -> tuple[int, Da
     return (_SOME_FAILED if failed else _ALL_HELD), information
 
 
+def encode(request: Request) -> bytes:
+    """A request as it is kept, before it is sealed.
+
+    Examples
+    --------
+    >>> decode(encode(Request("1.2", (Reference("1.3", "1.4"),))))
+    Request(transaction_uid='1.2', references=(Reference(sop_class_uid='1.3', sop_instance_uid='1.4'),))
+    """
+    return json.dumps(
+        [request.transaction_uid, [[r.sop_class_uid, r.sop_instance_uid] for r in request.references]]
+    ).encode()
+
+
+def decode(content: bytes) -> Request:
+    """The inverse of `encode`."""
+    transaction, references = json.loads(content)
+    return Request(transaction, tuple(Reference(*reference) for reference in references))
+
+
 def _item(reference: Reference, failure: int | None = None) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = reference.sop_class_uid
@@ -98,93 +107,3 @@ def _item(reference: Reference, failure: int | None = None) -> Dataset:
     if failure is not None:
         item.FailureReason = failure
     return item
-
-
-class Commitment:
-    """Takes requests and delivers reports, several times if need be, in a thread of its own.
-
-    Requests wait in memory: when the process ends first, the peer has to ask again, as it must when a report does not
-    come (PS3.4, J.3.3).
-
-    Parameters
-    ----------
-    config
-        Peers, titles and timeouts.
-    received
-        Which of these keyed digests the catalogue knows.
-    digest
-        The keyed digest of a SOP Instance UID.
-    """
-
-    def __init__(
-        self,
-        config: NodeConfig,
-        received: Callable[[Iterable[str]], set[str]],
-        digest: Callable[[str], str],
-        delays: tuple[float, ...] = DELAYS,
-    ) -> None:
-        self._config = config
-        self._received = received
-        self._digest = digest
-        self._delays = delays
-        self._peers: Mapping[str, DicomPeer] = {peer.ae_title: peer for peer in config.dicom.peers}
-        self._stopping = threading.Event()
-        self._delivering = ThreadPoolExecutor(2, thread_name_prefix="commitment")
-
-    def request(self, peer_title: str | None, action_type: int, information: Callable[[], Dataset]) -> int:
-        """Take a request; returns the status of the N-ACTION response.
-
-        Parameters
-        ----------
-        peer_title
-            The configured peer that asks.
-        information
-            Decodes the Action Information; it may raise anything.
-        """
-        peer = self._peers.get(peer_title or "")
-        if action_type != REQUEST_COMMITMENT:
-            return NO_SUCH_ACTION
-        if peer is None or peer.host is None or peer.port is None:
-            log.error("no commitment without host and port of the peer", extra=logs.fields(peer=peer_title))
-            return PROCESSING_FAILURE
-        try:
-            request = parse(information())
-        except Exception:
-            log.exception("a commitment request could not be read", extra=logs.fields(peer=peer_title))
-            return INVALID_ARGUMENT
-        self._delivering.submit(self._deliver, peer, request)
-        return SUCCESS
-
-    def close(self) -> None:
-        """Give up what was not delivered."""
-        self._stopping.set()
-        self._delivering.shutdown(cancel_futures=True)
-
-    def _deliver(self, peer: DicomPeer, request: Request) -> None:
-        for delay in self._delays:
-            if self._stopping.wait(delay):
-                return
-            try:
-                self._send(peer, request)
-            except Exception:  # the peer is away or busy, the catalogue is: perhaps not the next time
-                log.exception("a commitment report could not be delivered", extra=logs.fields(peer=peer.ae_title))
-            else:
-                return
-        log.error("a commitment report was given up", extra=logs.fields(peer=peer.ae_title))
-
-    def _send(self, peer: DicomPeer, request: Request) -> None:
-        digests = {reference: self._digest(reference.sop_instance_uid) for reference in request.references}
-        known = self._received(digests.values())
-        event, information = report(request, lambda reference: digests[reference] in known)
-        with association(
-            self._config,
-            peer,
-            [build_context(StorageCommitmentPushModel)],
-            negotiation=[build_role(StorageCommitmentPushModel, scp_role=True)],
-        ) as opened:
-            status, _ = opened.send_n_event_report(
-                information, event, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-            )
-        if "Status" not in status or status.Status != SUCCESS:
-            raise ConnectionError("the peer did not take the report")
-        log.info("commitment reported", extra=logs.fields(peer=peer.ae_title, count=len(request.references)))

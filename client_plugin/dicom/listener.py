@@ -25,9 +25,9 @@ from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
 from client_plugin.config import ConfigError, NodeConfig
 from client_plugin.dicom.c_store import StoreRequest
-from client_plugin.dicom.commitment import Commitment
 from client_plugin.dicom.negotiation import accepted_contexts
 from client_plugin.dicom.peers import A_ASSOCIATE_RJ, Call, Load, admit
+from client_plugin.dicom.reporting import Reporting
 from client_plugin.dicom.status import StoreStatus
 from client_plugin.dicom.storing import SpoolSink, Store
 from client_plugin.dicom.tls import server_context
@@ -68,7 +68,7 @@ class Listener:
         listening: socket.socket,
         store: Store,
         spool: Spool,
-        commitment: Commitment,
+        commitment: Reporting,
         tls: ssl.SSLContext | None,
     ) -> None:
         pynetdicom._config.LOG_HANDLER_LEVEL = "none"  # its log lines quote what peers send
@@ -223,7 +223,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         tls = server_context(config)
         listening = socket.socket(fileno=options.listening) if options.listening is not None else bind(config)
         catalogue = Catalogue.open(config.catalogue_url)
-        spool = Spool(config.spool, SiteKeys.open(config).derive("spool"))
+        key = SiteKeys.open(config).derive("spool")
+        spool = Spool(config.spool, key)
     except (ConfigError, KeyUnusable, CatalogueUnusable, OSError) as error:
         print(f"listener: {error}", file=sys.stderr)
         return 2
@@ -231,10 +232,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep(spool, catalogue)
     committer = GroupCommitter(spool, catalogue)
     store = Store(spool, committer, catalogue, config.intake.min_free_bytes)
-    commitment = Commitment(config, catalogue.received_digests, spool.uid_digest)
+    commitment = Reporting(config, catalogue, key=key, digest=spool.uid_digest)
     listener = Listener(config, listening, store, spool, commitment, tls)
     serving = threading.Thread(target=listener.serve, name="accept", daemon=True)
     serving.start()
+    commitment.start()
     gc.freeze()  # what is loaded by now stays: not to be looked through again for every few instances
     stopping.ready()
     while not (failed := committer.broken.is_set() or not serving.is_alive()) and not stopping.event.wait(_LOOK):

@@ -23,6 +23,7 @@ from client_plugin.archive.sealing import SealBroken
 from client_plugin.intake.deidentify import Deidentifier, Quarantine, Vault
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.intake.spool import Spool
+from client_plugin.intake.study_names import StudyNames
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import IntakeStep, Processed
 from observability import logs
@@ -47,6 +48,10 @@ class Pipeline:
         After so many failures that are not the instance's own fault it is quarantined all the same.
     vault
         Keeps the way back to the patients; None where the site wants none.
+    names
+        What studies are called here and at their PACS.
+    counted
+        Whether a PACS can be asked how many instances a study has.
     """
 
     def __init__(
@@ -56,12 +61,17 @@ class Pipeline:
         deidentifier: Deidentifier,
         max_tries: int,
         vault: Vault | None = None,
+        *,
+        names: StudyNames,
+        counted: bool = False,
     ) -> None:
         self._spool = spool
         self._archive = archive
         self._deidentifier = deidentifier
         self._max_tries = max_tries
         self._vault = vault
+        self._names = names
+        self._counted = counted
 
     def prepare(self, row: ReceivedRow) -> Written | None:
         """De-identify one instance into a provisional file of the archive.
@@ -133,6 +143,9 @@ class Pipeline:
         if self._vault is not None:
             self._vault.forget(pseudonym)
         self._archive.catalogue.discard(row)
+        self._forgotten(row)
+
+    def _forgotten(self, row: ReceivedRow) -> None:
         self._spool.delete(row.spool_name)
         log.info("an instance of a forgotten patient was discarded", extra=logs.fields(peer=row.source_ae))
 
@@ -148,7 +161,9 @@ class Pipeline:
     def _set_aside(self, row: ReceivedRow, aside: _SetAside) -> None:
         catalogue = self._archive.catalogue
         if aside.reason is not IntakeReason.SPOOL_GONE:
-            catalogue.quarantine(row, aside.reason, pseudonym=aside.pseudonym)
+            if not catalogue.quarantine(row, aside.reason, aside.pseudonym, aside.study_uid):
+                self._forgotten(row)
+                return
         elif catalogue.spool_names_in_use([row.spool_name]):
             catalogue.discard(row)  # as if it had never been received: its peer may send it again
             catalogue.record_quarantined(row, aside.reason)
@@ -165,23 +180,26 @@ class Pipeline:
     def _deidentified(self, row: ReceivedRow) -> Written | None:
         with metrics.INTAKE_SECONDS.time(IntakeStep.UNSEAL):
             dataset = self._read(row)
+        study = _study_uid(dataset)
+        study_uid = self._names.here(study) if study else None
         try:
             with metrics.INTAKE_SECONDS.time(IntakeStep.DEIDENTIFY):
                 deidentified = self._deidentifier.apply(dataset)
                 content = deidentified.encoded()  # before anything decodes its elements
         except Quarantine as refused:
-            raise _SetAside(refused.reason, refused.pseudonym) from None
+            raise _SetAside(refused.reason, refused.pseudonym, study_uid) from None
         for done, times in Counter(action.done for action in deidentified.record).items():
             metrics.DEIDENTIFICATION_ACTIONS.inc(done, times)
         try:
             meta = ArchivedInstance.from_dataset(deidentified.dataset, deidentified.pseudonym)
         except NotArchivable:
-            raise _SetAside(IntakeReason.NOT_ARCHIVABLE, deidentified.pseudonym) from None
+            raise _SetAside(IntakeReason.NOT_ARCHIVABLE, deidentified.pseudonym, study_uid) from None
         with metrics.INTAKE_SECONDS.time(IntakeStep.ARCHIVE):
             if self._vault is not None:  # first: what is archived has its way back
                 self._vault.remember(deidentified.pseudonym, deidentified.identity)
             try:
-                return self._archive.write(content, meta, received=row)
+                target = self._names.sealed(study) if self._counted and study else None
+                return self._archive.write(content, meta, received=row, target=target)
             except PatientForgotten:
                 self._discard(row, deidentified.pseudonym)
                 return None
@@ -218,6 +236,14 @@ def naming_fault(dataset: Dataset, file_meta: Dataset) -> IntakeReason | None:
     return None if names == told else IntakeReason.UIDS_DIFFER
 
 
+def _study_uid(dataset: Dataset) -> str:
+    """The original Study Instance UID; empty if there is none that can be read."""
+    try:
+        return str(dataset.get("StudyInstanceUID", None) or "")
+    except (ValueError, TypeError, LookupError):  # hostile bytes: what to do about them is decided elsewhere
+        return ""
+
+
 def _row_of(written: Written) -> ReceivedRow:
     if written.new.received is None:
         raise ValueError("not an instance of the spool")
@@ -232,7 +258,8 @@ def is_trouble(error: BaseException) -> bool:
 
 
 class _SetAside(Exception):  # noqa: N818 - an outcome, not an error
-    def __init__(self, reason: StrEnum, pseudonym: str | None = None) -> None:
+    def __init__(self, reason: StrEnum, pseudonym: str | None = None, study_uid: str | None = None) -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.pseudonym = pseudonym
+        self.study_uid = study_uid

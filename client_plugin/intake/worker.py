@@ -19,12 +19,15 @@ from datetime import UTC, datetime, timedelta
 from client_plugin.archive.archive import Archive, Written
 from client_plugin.archive.database import CatalogueUnusable
 from client_plugin.archive.keys import KeyUnusable, SiteKeys
+from client_plugin.archive.models import Completeness
 from client_plugin.archive.received import ReceivedRow
-from client_plugin.config import ConfigError, NodeConfig
+from client_plugin.config import ConfigError, IntakeConfig, NodeConfig
 from client_plugin.intake.deidentify import Deidentifier, Profile, Vault
 from client_plugin.intake.pipeline import Pipeline
 from client_plugin.intake.process import Stopping, arguments, claimant
 from client_plugin.intake.spool import Spool
+from client_plugin.intake.study_names import StudyNames
+from client_plugin.metrics import instruments as metrics
 from observability import logs
 
 log = logging.getLogger("client_plugin.intake.worker")  # not __main__, which is nobody's logger
@@ -148,15 +151,19 @@ class Worker:
         self._pause = min(_MAX_PAUSE, 2 * self._pause)
 
 
-def seal_quiet_studies(archive: Archive, quiet: timedelta, stop: threading.Event) -> None:
-    """Seal studies that had no news for ``quiet``, until ``stop``; at most a quarter of that, or 5 s, late."""
-    period = min(5.0, max(0.2, quiet.total_seconds() / 4))
-    while not stop.wait(period):
+def seal_quiet_studies(archive: Archive, config: IntakeConfig, stop: threading.Event) -> None:
+    """Seal studies that are quiet and whole, until ``stop``; at most a quarter of the quiet time, or 5 s, late."""
+    quiet, patience = timedelta(seconds=config.quiet_seconds), timedelta(seconds=config.count_seconds)
+    while not stop.wait(min(5.0, max(0.2, config.quiet_seconds / 4))):
         try:
-            sealed = archive.catalogue.seal_quiet_studies(quiet, datetime.now(UTC))
+            sealed = archive.catalogue.seal_quiet_studies(quiet, datetime.now(UTC), patience)
         except Exception:  # tried again in a moment
             log.exception("quiet studies could not be sealed")
             continue
+        for study in sealed:
+            metrics.STUDIES_SEALED.inc(study.completeness)
+            if study.completeness is Completeness.INCOMPLETE:
+                log.warning("a study was sealed incomplete", extra=logs.fields(count=study.here))
         if sealed:
             log.info("studies sealed", extra=logs.fields(count=len(sealed)))
 
@@ -179,11 +186,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure("worker", config.site, config.root / "logs")
     spool = Spool(config.spool, keys.derive("spool"))
     deidentifier = Deidentifier(Profile.from_config(config.deidentification), keys)
-    pipeline = Pipeline(spool, archive, deidentifier, config.intake.max_tries, Vault.open(config, keys))
+    pipeline = Pipeline(
+        spool,
+        archive,
+        deidentifier,
+        config.intake.max_tries,
+        Vault.open(config, keys),
+        names=StudyNames(config, keys),
+        counted=config.can_pull,
+    )
     sealing = None
     if options.sealing:
-        quiet = timedelta(seconds=config.intake.quiet_seconds)
-        sealing = threading.Thread(target=seal_quiet_studies, args=(archive, quiet, stopping.event), name="sealing")
+        sealing = threading.Thread(
+            target=seal_quiet_studies, args=(archive, config.intake, stopping.event), name="sealing"
+        )
         sealing.start()
     stopping.ready()
     Worker(archive, pipeline, claimant(options.name, os.getpid()), config.intake.max_tries, stopping.event).run()

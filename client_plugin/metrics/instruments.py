@@ -89,6 +89,12 @@ PEER_UP = GaugeBy[str](
 )
 PULLS = CounterBy("fedpacs_pulls_total", "Pulls of studies by the state they reached", "state", PullState)
 PULLED_INSTANCES = Counter("fedpacs_pulled_instances_total", "Instances that arrived because the node asked for them")
+STUDIES_SEALED = CounterBy[StrEnum](
+    "fedpacs_studies_sealed_total",
+    "Study versions sealed, by whether the PACS counts as many instances; incomplete: some never came, pull the study",
+    "completeness",
+    StrEnum,
+)
 
 # --- intake ----------------------------------------------------------------------------------------------------
 PROCESSED_INSTANCES = CounterBy(

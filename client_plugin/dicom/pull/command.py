@@ -31,8 +31,8 @@ from client_plugin.dicom.pull.query import PullQuery
 from client_plugin.dicom.pull.source import FoundStudy, PullReason, Source
 from client_plugin.dicom.storing import Store
 from client_plugin.intake.committer import GroupCommitter
-from client_plugin.intake.deidentify.keyed import Keyed
 from client_plugin.intake.spool import Spool
+from client_plugin.intake.study_names import StudyNames
 from client_plugin.intake.sweep import sweep
 
 _LOCK = "pull.lock"
@@ -101,7 +101,7 @@ def new_pull(config: NodeConfig, keys: SiteKeys, source: str, found: FoundStudy)
     digest = hmac.new(key, b"study " + found.study_uid.encode(), "sha256").hexdigest()
     return NewPull(
         study_digest=digest,
-        study_uid=found.study_uid if config.deidentification.retain_uids else Keyed(keys).uid(found.study_uid),
+        study_uid=StudyNames(config, keys).here(found.study_uid),
         target=seal(found.study_uid.encode("ascii"), key, target_context(digest)),
         source=source,
         expected=found.instances,
@@ -172,6 +172,13 @@ def peer_to_call(config: NodeConfig) -> DicomPeer:
         return found[0]
     names = ", ".join(peer.ae_title for peer in can_be_called) or "none"
     raise ConfigError(f"pull.source must name a peer with host and port; dicom.peers has: {names}")
+
+
+def asked_source(config: NodeConfig) -> Source:
+    """The configured source, for questions only; raises `ConfigError`."""
+    if config.pull.method == "dicomweb":
+        return WebSource(config, config.pull.source or _WEB, None)
+    return DimseSource(config, peer_to_call(config))
 
 
 @contextmanager

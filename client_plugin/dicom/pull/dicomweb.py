@@ -64,10 +64,10 @@ class WebSource:
     name
         What the source is called in the catalogue: an AE title.
     store
-        The intake that instances go to.
+        The intake that instances go to; None: the server is only asked.
     """
 
-    def __init__(self, config: NodeConfig, name: str, store: Store) -> None:
+    def __init__(self, config: NodeConfig, name: str, store: Store | None) -> None:
         self._config = config
         self._name = name
         self._store = store
@@ -93,15 +93,20 @@ class WebSource:
             pages = _pages(client.search_for_instances, "SOPInstanceUID", study_instance_uid=study_uid)
             return {str(one.SOPInstanceUID): str(one.get("SOPClassUID", "")) for one in pages}
 
-    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> None:
+    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> int | None:
         """See `client_plugin.dicom.pull.source.Source`."""
+        if self._store is None:
+            raise RuntimeError("a source that is only asked does not retrieve")
         with _problems(watch), self._client() as client:
             for instance in client.iter_study(study_uid, media_types=_AS_STORED):
                 watch.news()
                 if watch.stopped is not None:
                     raise PullError(watch.stopped)
-                if instance.get("SOPInstanceUID") in missing and self._keep(instance) == StoreStatus.OUT_OF_RESOURCES:
+                if instance.get("SOPInstanceUID") not in missing:
+                    continue
+                if self._keep(instance, self._store) == StoreStatus.OUT_OF_RESOURCES:
                     raise PullError(PullReason.REFUSED_HERE)
+        return None  # it is known which instances came, and nobody counted others
 
     @contextmanager
     def _client(self) -> Iterator[DICOMwebClient]:
@@ -116,7 +121,7 @@ class WebSource:
         fields = ("BodyPartExamined", "SeriesDescription")
         return list(_pages(client.search_for_series, "SeriesInstanceUID", study_instance_uid=study_uid, fields=fields))
 
-    def _keep(self, instance: FileDataset) -> StoreStatus:
+    def _keep(self, instance: FileDataset, store: Store) -> StoreStatus:
         meta = instance.file_meta
         origin = Origin(
             sop_class_uid=str(meta.MediaStorageSOPClassUID),
@@ -124,9 +129,9 @@ class WebSource:
             transfer_syntax_uid=str(meta.TransferSyntaxUID),
             source_ae=self._name,
         )
-        sink = self._store.begin(origin)
+        sink = store.begin(origin)
         sink.write(encoded_data_set(instance))
-        return self._store.answer(sink, origin.sop_class_uid)
+        return store.answer(sink, origin.sop_class_uid)
 
 
 def encoded_data_set(instance: FileDataset) -> bytes:

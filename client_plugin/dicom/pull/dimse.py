@@ -132,12 +132,12 @@ class DimseSource:
                 watch.news()
         return found
 
-    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> None:
+    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> int | None:
         """See `client_plugin.dicom.pull.source.Source`."""
         identifier = _identifier("STUDY", {"StudyInstanceUID": study_uid})
         with self._calling(watch, [build_context(Move)]) as established:
             established.dimse_timeout = None  # a PACS may fetch from tape for hours; `watch` looks for signs of life
-            _follow(established.send_c_move(identifier, self._config.dicom.ae_title, Move), watch)
+            return _follow(established.send_c_move(identifier, self._config.dicom.ae_title, Move), watch)
 
     @staticmethod
     def _series(asked: Association, study_uid: str) -> list[Dataset]:
@@ -176,7 +176,7 @@ class GetSource(DimseSource):
         super().__init__(config, peer)
         self._store = store
 
-    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> None:
+    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> int | None:
         """See `client_plugin.dicom.pull.source.Source`."""
         classes = sorted({sop_class for sop_class in missing.values() if sop_class})
         refused: list[StoreStatus] = []
@@ -195,9 +195,11 @@ class GetSource(DimseSource):
             handlers=[(evt.EVT_C_STORE, on_store)],
         ) as established:
             established.dimse_timeout = None
-            _follow(established.send_c_get(_identifier("STUDY", {"StudyInstanceUID": study_uid}), Get), watch)
+            identifier = _identifier("STUDY", {"StudyInstanceUID": study_uid})
+            counted = _follow(established.send_c_get(identifier, Get), watch)
         if refused:
             raise PullError(PullReason.REFUSED_HERE)
+        return counted
 
     def _keep(self, event: Any) -> StoreStatus:
         request = event.request
@@ -262,14 +264,33 @@ def _ask(asked: Association, identifier: Dataset) -> Iterator[Dataset]:
     return iter(answers)
 
 
-def _follow(responses: Iterator[tuple[Dataset, Dataset | None]], watch: Watch) -> None:
-    """Wait for the end of a C-MOVE or C-GET; every response is a sign of life."""
+def _follow(responses: Iterator[tuple[Dataset, Dataset | None]], watch: Watch) -> int | None:
+    """Wait for the end of a C-MOVE or C-GET; every response is a sign of life. The number of its sub-operations."""
+    counted: int | None = None
     for status, _ in responses:
         if "Status" not in status:
             raise PullError(PullReason.LOST)
         watch.news()
+        counted = suboperations(status) or counted
         if status.Status not in _PENDING and (problem := problem_of(status.Status)) is not None:
             raise PullError(problem)
+    return counted
+
+
+def suboperations(response: Dataset) -> int | None:
+    """How many instances a C-MOVE or C-GET is about, by a response of it (PS3.4, C.4.2.1.5 to 8); None: it is not said.
+
+    Examples
+    --------
+    >>> response = Dataset()
+    >>> response.NumberOfCompletedSuboperations, response.NumberOfFailedSuboperations = 18, 2
+    >>> suboperations(response)
+    20
+    """
+    kinds = ("Remaining", "Completed", "Failed", "Warning")
+    counts = [response.get(f"NumberOf{kind}Suboperations") for kind in kinds]
+    told = [int(count) for count in counts if count is not None]
+    return sum(told) if told else None
 
 
 def _break_off(established: Association) -> None:

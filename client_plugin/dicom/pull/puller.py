@@ -178,9 +178,9 @@ class Puller:
         running.here, running.digests = len(here), frozenset(digests)
         self._catalogue.pull_progress(row, len(here), len(digests))
         wanted = {uid: instances[uid] for digest, uid in digests.items() if digest not in here}
-        if wanted:
-            source.retrieve(study_uid, wanted, watch)
-        return self._missing(running.digests)
+        counted = source.retrieve(study_uid, wanted, watch) if wanted else None
+        # A source that moves more than it had listed has got more since, or keeps it from the list: it is asked again.
+        return self._missing(running.digests) + max(0, (counted or 0) - len(instances))
 
     def _missing(self, digests: Iterable[str]) -> int:
         expected = {*digests}

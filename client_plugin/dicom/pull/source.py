@@ -113,11 +113,16 @@ class Source(Protocol):
     def instances(self, study_uid: str, watch: Watch) -> dict[str, str]:
         """SOP Instance UID → SOP Class UID of everything in a study; empty if it is not there."""
 
-    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> None:
+    def retrieve(self, study_uid: str, missing: Mapping[str, str], watch: Watch) -> int | None:
         """Have the study come into the intake; returns when the source says that it is through.
 
         Parameters
         ----------
         missing
             The instances that are not here yet, as `instances` gives them. More may come.
+
+        Returns
+        -------
+        int or None
+            How many instances the study has by the source's sub-operations, if it counted them.
         """

@@ -64,8 +64,15 @@ def catalogued(catalogue: Catalogue, *instances: ArchivedInstance) -> None:
 
 
 def add_instance(
-    catalogue: Catalogue, meta: ArchivedInstance, *, size: int, sha256: str, received: ReceivedRow | None = None
+    catalogue: Catalogue,
+    meta: ArchivedInstance,
+    *,
+    size: int,
+    sha256: str,
+    received: ReceivedRow | None = None,
+    target: bytes | None = None,
 ) -> bool:
     """Catalogue one instance; whether it is new. Raises what it is refused for."""
-    (outcome,) = catalogue.add_instances([NewInstance(meta=meta, size=size, sha256=sha256, received=received)])
+    new = NewInstance(meta=meta, size=size, sha256=sha256, received=received, target=target)
+    (outcome,) = catalogue.add_instances([new])
     return outcome.check()

@@ -127,7 +127,7 @@ def test_a_study_is_open_until_its_pull_is_over(catalogue: Catalogue, end: str) 
         catalogue.pull_done(row, 10, START)
     else:
         catalogue.pull_failed(row, Reason.STALLED, START)
-    assert catalogue.seal_quiet_studies(MINUTE, later) == ["2.25.1"]
+    assert [study.study_uid for study in catalogue.seal_quiet_studies(MINUTE, later)] == ["2.25.1"]
 
 
 def test_forgetting_a_patient_forgets_their_pulls(catalogue: Catalogue) -> None:

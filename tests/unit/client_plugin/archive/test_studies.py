@@ -3,7 +3,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from client_plugin.archive.catalogue import Catalogue
-from client_plugin.archive.models import StudyState
 from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import CatalogueReason, NewReceived, ReceivedRow
 
@@ -33,11 +32,6 @@ def add(catalogue: Catalogue, number: int, at: datetime, *, study: int = 1) -> N
     catalogue.add_patient("P1", b"wrapped")
     row = received(catalogue, f"{study}-{number}", at)
     add_instance(catalogue, ct(number, study=study), size=1000, sha256=f"{number:064x}", received=row)
-
-
-def state(catalogue: Catalogue) -> tuple[StudyState, int, int]:
-    (study,) = catalogue.studies()
-    return study.state, study.version, study.instances
 
 
 def test_an_instance_comes_back_as_it_was_catalogued(catalogue: Catalogue) -> None:
@@ -91,50 +85,6 @@ def test_a_series_is_ordered_along_the_normal_whatever_its_numbers_say(catalogue
     assert [row.location for row in catalogue.series("2.25.1.1")] == [2.5, 5.0, 7.5]
 
 
-def test_a_study_is_sealed_once_it_is_quiet(catalogue: Catalogue) -> None:
-    add(catalogue, 1, START)
-    add(catalogue, 2, START + 3 * MINUTE)
-    assert catalogue.seal_quiet_studies(QUIET, START + 7 * MINUTE) == []
-    assert catalogue.seal_quiet_studies(QUIET, START + 8 * MINUTE) == ["2.25.1"]
-    assert catalogue.seal_quiet_studies(QUIET, START + 9 * MINUTE) == []
-    assert state(catalogue) == (StudyState.SEALED, 1, 2)
-
-
-def test_a_backlog_in_the_spool_stops_the_clock(catalogue: Catalogue) -> None:
-    add(catalogue, 1, START)
-    waiting = received(catalogue, "waiting", START + MINUTE)
-    assert catalogue.seal_quiet_studies(QUIET, START + 60 * MINUTE) == []
-    add_instance(catalogue, ct(2), size=1, sha256="0" * 64, received=waiting)
-    assert catalogue.seal_quiet_studies(QUIET, START + 60 * MINUTE) == ["2.25.1"]
-
-
-def test_a_busy_spool_does_not_keep_an_old_study_open(catalogue: Catalogue) -> None:
-    add(catalogue, 1, START)
-    received(catalogue, "of another study", START + 30 * MINUTE)
-    assert catalogue.seal_quiet_studies(QUIET, START + 30 * MINUTE) == ["2.25.1"]
-
-
-def test_a_late_instance_makes_the_next_version_and_leaves_the_first_as_it_was(catalogue: Catalogue) -> None:
-    add(catalogue, 1, START)
-    catalogue.seal_quiet_studies(QUIET, START + 10 * MINUTE)
-    add(catalogue, 2, START + 20 * MINUTE)
-    assert state(catalogue) == (StudyState.OPEN, 2, 2)
-    assert [row.sop_instance_uid for row in catalogue.series("2.25.1.1", version=1)] == ["2.25.1.1.1"]
-    assert len(catalogue.series("2.25.1.1")) == 2
-    catalogue.seal_quiet_studies(QUIET, START + 30 * MINUTE)
-    assert state(catalogue) == (StudyState.SEALED, 2, 2)
-    assert len(catalogue.series("2.25.1.1", version=2)) == 2
-
-
-def test_sealing_records_the_geometry_of_each_series(catalogue: Catalogue) -> None:
-    for number in (1, 2, 4):
-        add(catalogue, number, START)
-    catalogue.seal_quiet_studies(QUIET, START + 10 * MINUTE)
-    geometry = catalogue.geometry("2.25.1.1")
-    assert geometry is not None
-    assert (geometry.slices, geometry.gaps, geometry.regular) == (3, ((5.0, 1),), False)
-
-
 def test_geometry_of_an_unsealed_series_is_unknown(catalogue: Catalogue) -> None:
     add(catalogue, 1, START)
     assert catalogue.geometry("2.25.1.1") is None
@@ -158,6 +108,15 @@ def test_forgetting_names_the_raw_copies_in_quarantine(catalogue: Catalogue) -> 
     row = received(catalogue, "raw", START)
     catalogue.quarantine(row, CatalogueReason.TOO_MANY_TRIES, pseudonym="P1")
     assert catalogue.forget_rows("P1") == ["raw"]
+    assert catalogue.quarantined() == []
+    assert catalogue.received_digests(["raw"]) == set()
+
+
+def test_what_is_set_aside_for_a_forgotten_patient_is_not_kept(catalogue: Catalogue) -> None:
+    catalogue.add_patient("P1", b"wrapped")
+    row = received(catalogue, "raw", START)
+    catalogue.forget_rows("P1")
+    assert not catalogue.quarantine(row, CatalogueReason.TOO_MANY_TRIES, pseudonym="P1")
     assert catalogue.quarantined() == []
     assert catalogue.received_digests(["raw"]) == set()
 

@@ -2,8 +2,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from client_plugin.config import NodeConfig
-from client_plugin.dicom.commitment import Commitment, Reference, Request, parse, report
+from client_plugin.dicom.commitment import Reference, Request, parse, report
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -43,18 +42,3 @@ def test_a_report_says_of_each_instance_whether_it_is_held() -> None:
     assert "FailedSOPSequence" not in answer
     _, answer = report(request, lambda _: False)
     assert "ReferencedSOPSequence" not in answer
-
-
-def test_requests_that_cannot_be_served_get_the_standards_status() -> None:
-    peers = [
-        {"ae_title": "PACS", "addresses": ["127.0.0.1"], "host": "127.0.0.1", "port": 9},
-        {"ae_title": "CT1", "addresses": ["127.0.0.1"]},
-    ]
-    config = NodeConfig.model_validate({"site": "hospital-a", "dicom": {"peers": peers}})
-    commitment = Commitment(config, lambda _: set(), str, delays=())
-    assert commitment.request("PACS", 1, lambda: information("1.1")) == 0x0000
-    assert commitment.request("PACS", 2, lambda: information("1.1")) == 0x0123
-    assert commitment.request("PACS", 1, Dataset) == 0x0115
-    assert commitment.request("CT1", 1, lambda: information("1.1")) == 0x0110  # nowhere to report to
-    assert commitment.request(None, 1, lambda: information("1.1")) == 0x0110
-    commitment.close()

@@ -21,6 +21,7 @@ from client_plugin.intake.committer import GroupCommitter
 from client_plugin.intake.deidentify import Deidentifier, Profile
 from client_plugin.intake.pipeline import Pipeline, is_trouble
 from client_plugin.intake.spool import Origin, Spool
+from client_plugin.intake.study_names import StudyNames
 from client_plugin.intake.worker import Worker
 
 KEYS = SiteKeys(site=b"\1" * 32, root=b"\2" * 32)
@@ -37,7 +38,9 @@ class Node:
         self.spool.take_slot()
         self.committer = GroupCommitter(self.spool, self.archive.catalogue)
         deidentifier = Deidentifier(Profile.from_config(DeidentificationConfig()), KEYS)
-        self.pipeline = Pipeline(self.spool, self.archive, deidentifier, max_tries=3)
+        self.pipeline = Pipeline(
+            self.spool, self.archive, deidentifier, max_tries=3, names=StudyNames(self.config, KEYS)
+        )
 
     def receive(self, data: bytes, uid: str, syntax: str = "1.2.840.10008.1.2.1", sop_class: str = CT) -> str:
         incoming = self.spool.begin(Origin(sop_class, uid, syntax, "PACS"))
