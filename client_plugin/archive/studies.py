@@ -17,6 +17,7 @@ from client_plugin.archive.models import (
     Instance,
     Label,
     Patient,
+    Pull,
     Quarantine,
     Series,
     Study,
