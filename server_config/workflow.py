@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from nvflare.apis.client import Client
-from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable
@@ -265,7 +265,9 @@ class EncryptedFedAvg(Controller):
             lambda answer: self._accept_update(sums, answer),
         )
         answered = self._journal.answered_sites()
-        self._away |= set(refused) - answered
+        # A site that could not open the message is behind, like one that did not answer: keys and model come anew.
+        closed_out = {site for site, why in refused.items() if why == ReturnCode.TASK_DATA_FILTER_ERROR}
+        self._away |= (set(refused) - answered) | closed_out
         contributors = sums.contributors
 
         def ended(outcome: metrics.RoundOutcome) -> None:

@@ -16,7 +16,7 @@ def job(
     """Server's and client's configuration."""
     common = {"encryption": encryption, "bits": 24, "clip": 1.0, "max_weight": 1024, "min_sites": 2}
     workflow = "server_config.workflow.EncryptedFedAvg"
-    if "lie" in (server or {}):
+    if "lies" in (server or {}):
         workflow = "tests.federation.lying_server.LyingFedAvg"
     base = {"format_version": 2, "task_data_filters": [], "task_result_filters": [], "components": []}
     return (

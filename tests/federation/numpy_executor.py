@@ -19,6 +19,7 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 
 from client_plugin.privacy.session import session_of
+from tests.federation.dishonest import META_ATTACK, ON_THE_UPDATE
 
 SHAPES = {"conv.weight": (16, 3, 3, 3), "bias": (16,), "scale": ()}
 
@@ -42,7 +43,7 @@ class NumpyExecutor(Executor):
         Whether it says at the start which tensors it has.
     misbehave
         Site → what it does instead, by round: ``raw`` (a plain Shareable), ``weights`` (another kind), ``nan``,
-        ``forge``, ``error``, ``slow``.
+        ``inf``, ``shape``, ``forge``, ``error``, ``slow``; anything else is for :mod:`tests.federation.dishonest`.
     pace, slow
         Seconds that a round takes, and that ``slow`` takes more.
     """
@@ -79,7 +80,8 @@ class NumpyExecutor(Executor):
             return DXO(DataKind.METRICS, data={"loss": 0.25, "patients": 12}).to_shareable()
         tensors = update(site, step)
         time.sleep(self._pace)
-        match dict(enumerate(self._misbehave.get(site, []))).get(step):
+        way = dict(enumerate(self._misbehave.get(site, []))).get(step, "")
+        match way:
             case "raw":
                 return Shareable({"weights": tensors})
             case "slow":
@@ -88,10 +90,19 @@ class NumpyExecutor(Executor):
                 return DXO(DataKind.WEIGHTS, data=tensors).to_shareable()
             case "nan":
                 tensors["bias"][0] = np.nan
+            case "inf":
+                tensors["scale"] = np.array(-np.inf, np.float32)
+            case "shape":
+                tensors["bias"] = tensors["bias"].reshape(4, 4)
+            case "longer":
+                time.sleep(1.0)  # so that the others are there before it: the first update decides the length
             case "forge":
                 return Shareable({"fedpacs": np.concatenate([t.reshape(-1) for t in tensors.values()]).view(np.uint8)})
             case "error":
                 return make_reply(ReturnCode.EXECUTION_EXCEPTION, {"exception": "name of a patient"})
         dxo = DXO(DataKind.WEIGHT_DIFF, data=tensors)
         dxo.meta = {"fedpacs.weight": weight(site), "fedpacs.metrics": {"loss": 1.5, "secret": 42.0}}
-        return dxo.to_shareable()
+        result = dxo.to_shareable()
+        if way in (*ON_THE_UPDATE, "replay", "other key"):
+            result[META_ATTACK] = way
+        return result
