@@ -105,6 +105,7 @@ def hospital_resources(*, embedded: bool) -> Json:
             "args": {},
         },
         {"id": "edge_node", "path": "client_plugin.flare.EdgeNodeComponent", "args": {"embedded": embedded}},
+        {"id": "job_keeper", "path": "client_plugin.privacy.keeper.JobKeeper", "args": {}},
         *NVFLARE_TIMES,
     ]
     return {

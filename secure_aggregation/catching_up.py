@@ -1,6 +1,7 @@
 """How a site that missed sums gets back in: another site seals to it what it missed.
 
-*state_request* (server → site): body: the round's message with the last sum, which the site opens first.
+*state_request* (server → site): body: the round's message with the last sum, which the site opens first; nothing when
+a job is resumed.
 
 *state* (site → server → sites): signed header with the last sum's round and contributors; body: the running total of
 all opened means, float32, sealed under the group key of the epoch that both are in.
@@ -8,6 +9,7 @@ all opened means, float32, sealed under the group key of the epoch that both are
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,10 +76,18 @@ class RunningTotal:
             move[auxiliary] = mean[auxiliary] * np.float32(len(contributors) / sites)
         return RunningTotal(step, contributors, self.vector + move, moments), move
 
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the model and the optimiser's state: equal at all sites that opened the same sums."""
+        found = hashlib.sha256(messages.canonical([self.step, len(self.moments)]))
+        for part in (self.vector, *self.moments):
+            found.update(np.ascontiguousarray(part, "<f4").data)
+        return found.digest()
 
-def request(roster: Roster, last: Wire) -> Wire:
+
+def request(roster: Roster, last: messages.Buffer = b"") -> Wire:
     """The server's question to a site that was there all the time; ``last`` is the round's message with the last
-    sum.
+    sum, if it is not opened yet.
     """
     return messages.encode(STATE_REQUEST, {"job": roster.job, "epoch": roster.epoch}, None, last)
 

@@ -92,7 +92,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Announcement:
-    """One site's keys for one epoch, checked."""
+    """One site's keys for one epoch, checked.
+
+    Attributes
+    ----------
+    standing
+        The last sum that this site's model has; -1: none.
+    """
 
     site: str
     seal_key: bytes
@@ -101,6 +107,7 @@ class Announcement:
     certificate: bytes
     public_key: RSAPublicKey
     wire: bytes
+    standing: int
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,15 @@ class Roster:
     def leader(self) -> str:
         """The site that makes the keys: first in order of name."""
         return self.sites[0]
+
+    @property
+    def standing(self) -> int:
+        """The last sum that the model of any site has; -1: none."""
+        return max(member.standing for member in self.members.values())
+
+    def behind(self, step: int) -> list[str]:
+        """Sites whose model lacks the sum ``step``."""
+        return [site for site in self.sites if self.members[site].standing < step]
 
     @property
     def transcript(self) -> bytes:
@@ -150,8 +166,9 @@ def announcement(
     mask_key: bytes,
     certificate: bytes,
     sign: Sign,
+    standing: int = -1,
 ) -> Wire:
-    """A site's keys."""
+    """A site's keys, and how far its model is."""
     return messages.encode(
         ANNOUNCEMENT,
         {
@@ -162,6 +179,7 @@ def announcement(
             "seal_key": seal_key.hex(),
             "mask_key": mask_key.hex(),
             "certificate": certificate.decode("ascii"),
+            "standing": standing,
         },
         sign,
     )
@@ -205,6 +223,7 @@ def read_announcement(
         certificate,
         public_key,
         np.frombuffer(wire, np.uint8).tobytes(),
+        message.number("standing"),
     )
 
 
@@ -248,9 +267,11 @@ def box_context(transcript: bytes, sender: str, recipient: str) -> bytes:
     return messages.canonical([transcript.hex(), sender, recipient])
 
 
-def confirmation(roster: Roster, site: str, group: bytes, layout: bytes | None, sign: Sign) -> Wire:
-    """A site's signature under the transcript, the proof that it holds the group key, and the keyed digest of its
-    layout.
+def confirmation(
+    roster: Roster, site: str, group: bytes, layout: bytes | None, sign: Sign, model: bytes | None = None
+) -> Wire:
+    """A site's signature under the transcript, the proof that it holds the group key, and the keyed digests of its
+    layout and of its model, if it has one.
     """
     transcript = roster.transcript
     return messages.encode(
@@ -262,6 +283,7 @@ def confirmation(roster: Roster, site: str, group: bytes, layout: bytes | None, 
             "transcript": transcript.hex(),
             "holds": keys.tag(group, "holds the group key", transcript + site.encode()).hex(),
             "layout": layout_tag(group, transcript, layout).hex() if layout else "",
+            "model": model_tag(group, transcript, model).hex() if model else "",
         },
         sign,
     )
@@ -270,6 +292,11 @@ def confirmation(roster: Roster, site: str, group: bytes, layout: bytes | None, 
 def layout_tag(group: bytes, transcript: bytes, digest: bytes) -> bytes:
     """A layout's digest, keyed: the server can compare two of them and learns nothing else."""
     return keys.tag(group, "layout", transcript + digest)
+
+
+def model_tag(group: bytes, transcript: bytes, digest: bytes) -> bytes:
+    """A model's digest, keyed as a layout's."""
+    return keys.tag(group, "model", transcript + digest)
 
 
 def read_confirmation(wire: messages.Buffer, roster: Roster, site: str) -> Message:
@@ -291,13 +318,16 @@ def read_confirmation(wire: messages.Buffer, roster: Roster, site: str) -> Messa
     return message
 
 
-def read_ready(wire: messages.Buffer, roster: Roster, group: bytes, layout: bytes | None) -> None:
-    """Check that every site of the roster confirmed the same transcript, group key and layout.
+def read_ready(
+    wire: messages.Buffer, roster: Roster, own_site: str, group: bytes, layout: bytes | None, model: bytes | None
+) -> None:
+    """Check at ``own_site`` that every site of the roster confirmed the same transcript, group key and layout, and that
+    all whose models have the same sums have the same model.
 
     Raises
     ------
     ProtocolError
-        ``split_view``, ``wrong_key``, ``layout_differs``, or what is wrong with one confirmation.
+        ``split_view``, ``wrong_key``, ``layout_differs``, ``models_differ``, or what is wrong with one confirmation.
     """
     message = messages.decode(wire, READY)
     expect(message, roster.job, roster.epoch)
@@ -305,6 +335,8 @@ def read_ready(wire: messages.Buffer, roster: Roster, group: bytes, layout: byte
     if set(entries) != set(roster.members):
         raise ProtocolError(Reason.SPLIT_VIEW, "not every site of the roster has confirmed it")
     own = layout_tag(group, roster.transcript, layout) if layout else None
+    own_model = model_tag(group, roster.transcript, model) if model else None
+    standing = roster.members[own_site].standing
     for site, text in entries.items():
         try:
             one = read_confirmation(bytes.fromhex(text), roster, site)
@@ -316,6 +348,8 @@ def read_ready(wire: messages.Buffer, roster: Roster, group: bytes, layout: byte
         theirs = one.raw("layout")
         if own and theirs and theirs != own:
             raise ProtocolError(Reason.LAYOUT_DIFFERS, f"{site} trains a network with other tensors")
+        if own_model and roster.members[site].standing == standing and one.raw("model") != own_model:
+            raise ProtocolError(Reason.MODELS_DIFFER, f"{site} has another model after round {standing}")
 
 
 def ready(roster: Roster, confirmations: Mapping[str, bytes]) -> Wire:

@@ -82,12 +82,21 @@ class SharedEpoch(Epoch):
         return keys.seal(key, content, context)
 
     def unbox(self, sender: str, box: bytes, purpose: bytes = b"") -> bytes:
-        """Open what another site sealed to this one."""
+        """Open what another site sealed to this one.
+
+        Raises
+        ------
+        ProtocolError
+            ``wrong_key``, with the sender's name.
+        """
         if sender not in self.roster.members:
             raise ProtocolError(Reason.UNKNOWN_SITE, "a box of a site that is not in the roster")
         context = ceremony.box_context(self.transcript, sender, self.site) + purpose
         key = self.seal_keys.secret(self.roster.members[sender].seal_key, "box", context)
-        return keys.unseal(key, box, context)
+        try:
+            return keys.unseal(key, box, context)
+        except ProtocolError:
+            raise ProtocolError(Reason.WRONG_KEY, f"the box of {sender} does not open: other key, or changed") from None
 
     def others(self) -> list[str]:
         """The other sites of the roster, in order."""
@@ -158,7 +167,8 @@ def confirm(epoch: SharedEpoch, delivery: Message) -> ReadyEpoch:
     boxes = delivery.table("boxes")
     if set(boxes) != set(epoch.others()):
         raise ProtocolError(Reason.MISSING_SHARES, "not every site of the roster sent a box")
-    group, secret, shares = epoch.group, epoch.secret, {}
+    group, secret = epoch.group, epoch.secret
+    shares: dict[str, bytes] = {}
     for site, text in boxes.items():
         their_group, their_share = _content(epoch, site, text)
         if site == epoch.roster.leader:
@@ -178,7 +188,8 @@ def confirm(epoch: SharedEpoch, delivery: Message) -> ReadyEpoch:
         cipher = lattice.Cipher(lattice.Lattice(epoch.parameters), secret)
     return ReadyEpoch(
         epoch.number, epoch.site, epoch.seal_keys, epoch.mask_seed, epoch.own, roster=epoch.roster,
-        parameters=epoch.parameters, group=group, mask_share=epoch.mask_share, cipher=cipher, shares=shares,
+        parameters=epoch.parameters, group=group, secret=secret, mask_share=epoch.mask_share, cipher=cipher,
+        shares=shares,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     SECOND_REVEAL = "second_reveal"
     OUT_OF_ORDER = "out_of_order"
     MISSED_SUM = "missed_sum"
+    MODELS_DIFFER = "models_differ"
     TOO_LITTLE_DATA = "too_little_data"
     UNSUPPORTED = "unsupported"
 

@@ -51,15 +51,17 @@ def combine(shares: Mapping[int, bytes], coefficients: Mapping[int, int]) -> byt
 @lru_cache(maxsize=8)
 def lagrange(places: tuple[int, ...]) -> Mapping[int, int]:
     """Coefficients of the interpolation at zero."""
-    result = {}
+    numerators, denominators = [], []
     for i in places:
         numerator = denominator = 1
         for j in places:
             if i != j:
                 numerator = _multiply(numerator, j)
                 denominator = _multiply(denominator, i ^ j)
-        result[i] = _multiply(numerator, _inverse(denominator))
-    return MappingProxyType(result)
+        numerators.append(numerator)
+        denominators.append(denominator)
+    pairs = zip(numerators, _inverses(denominators), strict=True)
+    return MappingProxyType({i: _multiply(n, inverse) for i, (n, inverse) in zip(places, pairs, strict=True)})
 
 
 def _multiply(a: int, b: int) -> int:
@@ -72,6 +74,19 @@ def _multiply(a: int, b: int) -> int:
         if a >> 128:
             a ^= _POLYNOMIAL
     return product
+
+
+def _inverses(values: list[int]) -> list[int]:
+    """All inverses for the price of one (Montgomery): an inversion costs as much as 250 multiplications."""
+    before = [1]
+    for value in values:
+        before.append(_multiply(before[-1], value))
+    rest = _inverse(before[-1])
+    found = []
+    for product, value in zip(reversed(before[:-1]), reversed(values), strict=True):
+        found.append(_multiply(rest, product))
+        rest = _multiply(rest, value)
+    return found[::-1]
 
 
 def _inverse(a: int) -> int:

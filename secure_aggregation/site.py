@@ -24,21 +24,18 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from secure_aggregation import catching_up, ceremony, epoch, messages, opening, revealing, rounds, sealing
-from secure_aggregation.catching_up import RunningTotal
+from secure_aggregation import catching_up, ceremony, epoch, keeping, messages, opening, revealing, rounds, sealing
 from secure_aggregation.ceremony import Settings, Wire
 from secure_aggregation.epoch import Epoch, ReadyEpoch, SharedEpoch
 from secure_aggregation.errors import ProtocolError, Reason
 from secure_aggregation.identity import Authority, Credentials
-from secure_aggregation.layout import Layout, Vector
+from secure_aggregation.layout import Layout
 from secure_aggregation.opening import Opened
 from secure_aggregation.sealing import Timings
+from secure_aggregation.standing import Standing
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 Clock = Callable[[], datetime.datetime]
-AUXILIARY = "aux/"
-"""Tensors whose names begin so are summed with the others, and no server optimiser touches them: the mean over the
-contributors, times the part of the epoch's sites that they are."""
 EpochT = TypeVar("EpochT", bound=Epoch)
 
 
@@ -79,11 +76,13 @@ class Site:
         Decides which certificates are sites'.
     clock
         For the validity of certificates.
+    resumes
+        Whether this job goes on from another: only then may a site bring a model into the job's first ceremony.
     """
 
     def __init__(
         self, name: str, job: str, settings: Settings, credentials: Credentials, authority: Authority,
-        clock: Clock = lambda: datetime.datetime.now(datetime.UTC),
+        clock: Clock = lambda: datetime.datetime.now(datetime.UTC), resumes: bool = False,
     ) -> None:  # fmt: skip
         self.name = name
         self.job = job
@@ -92,6 +91,7 @@ class Site:
         self._credentials = credentials
         self._authority = authority
         self._clock = clock
+        self._resumes = resumes
         self._layout: Layout | None = None
         self._state = State.IDLE
         self._epoch: Epoch | None = None
@@ -99,9 +99,7 @@ class Site:
         self._last_epoch = -1
         self._step: int | None = None
         self._last_step = -1
-        self._last_opened: Opened | None = None
-        self._total: RunningTotal | None = None
-        self._most_weight = 0.0
+        self._model = Standing(settings)
         self._exposed = False
         self._own_shares: dict[int, bytes] = {}
         self._revealed: dict[int, tuple[frozenset[str], Wire]] = {}
@@ -109,6 +107,11 @@ class Site:
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def standing(self) -> int:
+        """The last sum that this site's model has; -1: none."""
+        return self._model.step
 
     @property
     def step(self) -> int | None:
@@ -150,7 +153,7 @@ class Site:
         fresh = Epoch.fresh(number, self.name)
         wire = ceremony.announcement(
             self.job, number, self.name, self.settings, fresh.seal_keys.public, fresh.mask_keys.public,
-            self._credentials.certificate, self._credentials.sign,
+            self._credentials.certificate, self._credentials.sign, self._model.step,
         )  # fmt: skip
         self._last_epoch = number
         self._epoch = fresh.announced(wire.tobytes())
@@ -164,6 +167,8 @@ class Site:
             checked = ceremony.read_roster(
                 roster, self.job, current.number, current.own, self.name, self.settings, self._authority, self._clock()
             )
+            if current.number == 0 and checked.standing >= 0 and not self._resumes:
+                raise ProtocolError(Reason.MODELS_DIFFER, "a site brings a model into a job that resumes no other")
             parameters = self.settings.parameters(len(checked.members))
             self._epoch, boxes, body = epoch.share(current, checked, parameters)
             self._state = State.SHARED
@@ -179,13 +184,15 @@ class Site:
             self._epoch = complete
             self._state = State.CONFIRMED
             digest = self._layout.digest if self._layout else None
-            return ceremony.confirmation(complete.roster, self.name, complete.group, digest, self._credentials.sign)
+            return ceremony.confirmation(
+                complete.roster, self.name, complete.group, digest, self._credentials.sign, self._model.digest
+            )
 
     def ready(self, confirmations: messages.Buffer) -> None:
         """Check that all sites saw and hold the same; from here on updates may be sent."""
         with self._ceremony(State.CONFIRMED, ReadyEpoch) as current:
             digest = self._layout.digest if self._layout else None
-            ceremony.read_ready(confirmations, current.roster, current.group, digest)
+            ceremony.read_ready(confirmations, current.roster, self.name, current.group, digest, self._model.digest)
             self._state = State.READY
             self._exposed = False
             self._own_shares.clear()
@@ -207,7 +214,7 @@ class Site:
             raise ProtocolError(
                 Reason.WRONG_ROUND, f"round {message.step} has been: the last one was {self._last_step}"
             )
-        opened = self._open(message) if message.sum_step is not None else None
+        opened = self._model.hand_out(self._layout) if message.sum_step is None else self._open(message)
         if message.purpose == rounds.TRAIN:
             self._step = self._last_step = message.step
         else:
@@ -294,73 +301,78 @@ class Site:
         current = self._ready()
         message = messages.decode(request, catching_up.STATE_REQUEST)
         ceremony.expect(message, self.job, current.number)
-        self._open(rounds.read_round(message.body, current.roster))
-        if self._layout is None or self._total is None:
+        if message.body.size:
+            self._open(rounds.read_round(message.body, current.roster))
+        if self._layout is None or self._model.total is None:
             raise ProtocolError(Reason.OUT_OF_ORDER, "no sum was opened yet")
-        return catching_up.state(current.roster, self.name, self._total, current.group, self._credentials.sign)
+        return catching_up.state(current.roster, self.name, self._model.total, current.group, self._credentials.sign)
 
     def catch_up(self, wire: messages.Buffer) -> None:
         """Take another site's running total; the next :meth:`begin` hands out what this site missed."""
         current = self._ready()
         if self._layout is None:
             raise ProtocolError(Reason.LAYOUT_DIFFERS, "a running total arrived before this site declared its tensors")
-        total = catching_up.read_state(wire, current.roster, self._layout.size, self.settings.optimizer, current.group)
-        before = self._running_total(self._layout)
-        if total.step < before.step:
-            raise ProtocolError(Reason.WRONG_ROUND, f"a running total of round {total.step}: this site has more")
-        missed = total.vector if self.settings.full_weights else total.vector - before.vector
-        self._total = total
-        self._last_opened = Opened(total.step, self._layout.unflatten(missed), 0.0, total.contributors, 0)
+        optimizer = self.settings.optimizer
+        self._model.catch_up(catching_up.read_state(wire, current.roster, self._layout.size, optimizer, current.group))
 
-    def _running_total(self, layout: Layout) -> RunningTotal:
-        return self._total or RunningTotal.start(layout.size, self.settings.optimizer)
+    # --- after a restart --------------------------------------------------------------------------------------
+
+    def keep_model(self) -> bytes | None:
+        """The model as far as it is opened, for :meth:`take_model` of a later process; None before the first sum."""
+        return self._model.keep(self._layout) if self._layout else None
+
+    def take_model(self, kept: bytes) -> None:
+        """Go on from a kept model, of this job or of one that this job resumes. The executor, which starts from the
+        job's seed, gets all of it with the next message.
+
+        Raises
+        ------
+        ProtocolError
+            ``layout_differs``, ``parameters_differ``: kept by another kind of job; ``malformed``.
+        """
+        if self._layout is None:
+            raise ProtocolError(Reason.LAYOUT_DIFFERS, "a kept model, and this job has not declared its tensors")
+        self._model.take(kept, self._layout)
+
+    def keep_keys(self) -> bytes | None:
+        """The keys of the running epoch and what was done with them; None unless the ceremony is complete."""
+        if self._state is not State.READY or not isinstance(self._epoch, ReadyEpoch):
+            return None
+        used = keeping.Used(self._step, self._last_step, self._exposed, self._own_shares, self._revealed)
+        return keeping.pack_keys(self._epoch, used)
+
+    def take_keys(self, kept: bytes) -> None:
+        """Go on with kept keys of this job: what was revealed stays revealed.
+
+        Raises
+        ------
+        ProtocolError
+            ``malformed``, or what does not hold any more (a certificate that has ended).
+        """
+        current, used = keeping.unpack_keys(kept, self.job, self.name, self.settings, self._authority, self._clock())
+        self._epoch, self._state, self._last_epoch = current, State.READY, current.number
+        self._step, self._last_step, self._exposed = used.step, used.last_step, used.exposed
+        self._own_shares, self._revealed = dict(used.own_shares), dict(used.revealed)
 
     # --- helpers ----------------------------------------------------------------------------------------------
 
-    def _open(self, message: rounds.RoundMessage) -> Opened:
+    def _open(self, message: rounds.RoundMessage) -> Opened | None:
         """Open the sum in a round's message, or give the answer of the first time."""
-        known = self._last_opened
-        if known is not None and known.step == message.sum_step:
-            if set(known.contributors) != set(message.message.table("contributors")):
-                raise ProtocolError(Reason.SECOND_REVEAL, f"a second sum of round {known.step}, of other sites")
-            return known
+        if message.sum_step == self._model.step:
+            return self._model.again(frozenset(message.message.table("contributors")), self._layout)
         source = self._source(message.sum_epoch)
         layout = self._layout
         if layout is None:
             raise ProtocolError(Reason.LAYOUT_DIFFERS, "a sum arrived before this site declared its tensors")
-        total = rounds.read_sum(
-            message,
-            source.roster,
-            source.parameters,
-            self._least(source),
-            source.layout_tag(layout.digest) or b"",
-            source.group,
-        )
-        before = self._running_total(layout)
-        if total.step != before.step + 1:
-            raise ProtocolError(
-                Reason.MISSED_SUM, f"the sum of round {total.step}, but this site's model is at round {before.step}"
-            )
+        tag = source.layout_tag(layout.digest) or b""
+        total = rounds.read_sum(message, source.roster, source.parameters, self._least(source), tag, source.group)
+        self._model.check_next(total.step)
         mean, budget = opening.open_sum(source, total, layout.size, self.timings)
-        if mean.weight < self.settings.min_share * self._most_weight:
-            raise ProtocolError(Reason.TOO_LITTLE_DATA, f"round {total.step}: a sum of too small a share of the data")
-        self._most_weight = max(self._most_weight, mean.weight)
-        given = self._advance(before, total, mean.vector, layout, len(source.roster.sites))
-        self._last_opened = Opened(total.step, layout.unflatten(given), mean.weight, total.contributors, budget)
+        opened = self._model.add(total, mean, budget, layout, len(source.roster.sites))
         if source.parameters.encryption.masks and self.name not in total.contributors and source is self._epoch:
             self._exposed = True
         self._previous.clear()
-        return self._last_opened
-
-    def _advance(self, before: RunningTotal, total: rounds.Sum, mean: Vector, layout: Layout, sites: int) -> Vector:
-        """Keep where the model is now; the answer is what the executor gets: a step to add, or the full weights."""
-        if self.settings.full_weights:
-            self._total = RunningTotal(total.step, total.contributors, mean)
-            return mean
-        auxiliary = layout.span(AUXILIARY)
-        optimizer = self.settings.optimizer
-        self._total, given = before.after(total.step, total.contributors, mean, optimizer, auxiliary, sites)
-        return given
+        return opened
 
     def _source(self, number: int) -> ReadyEpoch:
         """The epoch that a sum belongs to."""

@@ -64,9 +64,16 @@ class RoundProgress:
 
 @dataclass
 class Progress:
-    """One job."""
+    """One job.
+
+    Attributes
+    ----------
+    resumed_after
+        Rounds that the job which this one resumes has finished; 0: it resumes none.
+    """
 
     num_rounds: int
+    resumed_after: int = 0
     phase: str = "starting"
     round: int = 0
     encryption: str = ""
@@ -115,6 +122,12 @@ class Journal:
             if self._progress.rounds:
                 self._close(self._progress.rounds[-1])
         self.phase("failed")
+
+    def resumed(self, rounds: int) -> None:
+        """The job goes on after so many rounds of another."""
+        with self._lock:
+            self._progress.resumed_after = rounds
+        self.write()
 
     def ceremony(self, sites: list[str], seconds: float) -> None:
         """The key ceremony is complete."""

@@ -142,7 +142,7 @@ class EncryptedFedAvg(Controller):
             self._configured = tuple(sorted(client.name for client in self._engine.get_clients()))
             sums = self._ceremony(self._configured, run)
             closed: Closed | None = None
-            for step in range(self._num_rounds):
+            for step in range(self._resume(sums, run), self._num_rounds):
                 if closed is not None:
                     sums = self._renew(step, sums, closed, run)
                 closed = self._round(step, sums, closed, run)
@@ -225,21 +225,35 @@ class EncryptedFedAvg(Controller):
         if not (due or exposed or back or self._away & set(sums.sites)):
             return sums
         renewed = self._ceremony((set(sums.sites) - self._away) | back, run)
-        self._catch_up(renewed, closed, sorted(back & set(renewed.sites)), run)
+        # A site that started again without its keys has come to the ceremony like the others, and is behind too.
+        behind = back & set(renewed.sites) | set(renewed.roster.behind(closed.step - 1))
+        self._catch_up(renewed, closed, behind, run)
         return renewed
+
+    def _resume(self, sums: EncryptedSums, run: Exchange) -> int:
+        """The first round: the one after the last sum that a hospital's model has, if this job resumes another."""
+        latest = sums.roster.standing
+        if latest >= 0:
+            self._journal.resumed(latest + 1)
+            run.log(f"resumed after round {latest + 1}")
+            self._catch_up(sums, None, set(sums.roster.behind(latest)), run)
+        return latest + 1
 
     def _returned(self, run: Exchange) -> set[str]:
         """Which of the sites that were away answer again."""
         data = dict.fromkeys(sorted(self._away), _NOTHING)
         return self._away - set(run.run(TASK_PING, data, _PING_SECONDS))
 
-    def _catch_up(self, sums: EncryptedSums, closed: Closed, behind: list[str], run: Exchange) -> None:
+    def _catch_up(self, sums: EncryptedSums, closed: Closed | None, behind: set[str], run: Exchange) -> None:
         """Have a site that was there all the time open the last sum, and seal to the others what they missed."""
         if not behind:
             return
-        source = next(site for site in sums.sites if site not in behind)
+        source = next((site for site in sums.sites if site not in behind), None)
+        if source is None:
+            raise JobFailedError("no site has the keys of the last sum any more: clone the job to go on from before it")
         taken: list[Wire] = []
-        request = catching_up.request(sums.roster, round_message(sums.roster, closed.step + 1, 0, TRAIN, closed))
+        last = b"" if closed is None else round_message(sums.roster, closed.step + 1, 0, TRAIN, closed)
+        request = catching_up.request(sums.roster, last)
         run.run(TASK_STATE, {source: request}, self._ceremony_timeout, taking(lambda _, wire: taken.append(wire)))
         if not taken:
             raise JobFailedError(f"{source} did not hand on the state of the model to {', '.join(behind)}")

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from client_plugin.archive.sealing import SealBroken, seal, unseal
 from client_plugin.config import NodeConfig
 
-Purpose = Literal["uid", "pseudonym", "dates", "spool", "vault", "wrap"]
+Purpose = Literal["uid", "pseudonym", "dates", "spool", "vault", "aggregation", "wrap"]
 KEY_SIZE = 32
 _ROOT_CONTEXT = b"fedpacs root secret"
 _COMMAND_TIMEOUT = 30.0

@@ -11,7 +11,8 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 
-from client_plugin.privacy.session import HEADER_REASON, NotSentError, Wire, audit, payload_of, session_of
+from client_plugin.privacy.kit import NotSentError
+from client_plugin.privacy.session import HEADER_REASON, Wire, audit, payload_of, session_of
 from secure_aggregation.errors import ProtocolError
 from secure_aggregation.site import Site
 
@@ -50,6 +51,7 @@ class CeremonyExecutor(Executor):
                 return make_reply(ReturnCode.BAD_TASK_DATA)
             if task_name in TAKEN:
                 TAKEN[task_name](session.site, payload)
+                session.keep_keys()
                 return make_reply(ReturnCode.OK)
             if task_name in ANSWERED:
                 return session.release(ANSWERED[task_name](session.site, payload))

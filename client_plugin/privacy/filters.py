@@ -19,13 +19,13 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
 
+from client_plugin.privacy.kit import NotSentError
 from client_plugin.privacy.session import (
     HEADER_CONTRIBUTORS,
     HEADER_METRICS,
     HEADER_REASON,
     PAYLOAD,
     AggregationSession,
-    NotSentError,
     audit,
     payload_of,
     session_of,

@@ -1,4 +1,4 @@
-"""The hospital's side of the aggregation in one job: keys in memory, the policy's floor, what may leave.
+"""The hospital's side of the aggregation in one job: its keys, the policy's floor, what may leave.
 
 ``AggregationSession`` is a component of the job's client configuration; the job says what it wants of the aggregation
 and the hospital's policy says what is the least. The filters of the hospital's ``local/privacy.json`` and the
@@ -8,11 +8,9 @@ ceremony's executor find it through the engine, and accept exactly this class. A
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,22 +19,22 @@ from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from nvflare.apis.utils.fl_context_utils import add_job_audit_event
-from nvflare.apis.workspace import Workspace
 
-from client_plugin.config import GovernanceConfig, NodeConfig
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import RoundEnd, SealingStep
+from client_plugin.privacy.kit import Kit, NotSentError
+from client_plugin.privacy.memory import Memory
 from observability import logs
-from secure_aggregation import simulation
 from secure_aggregation.ceremony import Settings
 from secure_aggregation.errors import ProtocolError, Reason
-from secure_aggregation.identity import Authority, Credentials
 from secure_aggregation.layout import Layout
 from secure_aggregation.opening import Opened
 from secure_aggregation.optimizer import ServerOptimizer
 from secure_aggregation.parameters import Encryption
+from secure_aggregation.rounds import FINISH
 from secure_aggregation.site import Instruction, Site
 
 PAYLOAD = "fedpacs"
@@ -47,10 +45,6 @@ HEADER_CONTRIBUTORS = "fedpacs.contributors"
 
 log = logging.getLogger(__name__)
 Wire = npt.NDArray[np.uint8]
-
-
-class NotSentError(RuntimeError):
-    """A protection could not do its work, so nothing is sent."""
 
 
 def payload_of(shareable: Shareable) -> Wire | None:
@@ -126,6 +120,8 @@ class AggregationSession(FLComponent):
         self.share_metrics: frozenset[str] = frozenset()
         self._site: Site | None = None
         self._layout: Layout | None = None
+        self._memory: Memory | None = None
+        self._finishing = False
         self._released: list[Wire] = []
         self._sealed: tuple[Shareable, dict[str, Any], dict[str, Any]] | None = None
 
@@ -144,7 +140,12 @@ class AggregationSession(FLComponent):
         self._kept = {name: tuple(shape) for name, shape in shapes.items() if self.is_local(name)}
         self._layout = Layout.declare({name: shape for name, shape in shapes.items() if name not in self._kept})
         if self._site is not None:
-            self._site.declare_layout(self._layout)
+            self._declared(self._site, self._layout)
+
+    def _declared(self, site: Site, layout: Layout) -> None:
+        site.declare_layout(layout)
+        if self._memory is not None:
+            self._memory.restore(site)
 
     @property
     def site(self) -> Site:
@@ -167,6 +168,10 @@ class AggregationSession(FLComponent):
             metrics.SEALING_FAILURES.inc(SealingStep.OPEN)
             raise
         logs.always(round=instruction.step + 1)
+        self._finishing = instruction.purpose == FINISH
+        if self._memory is not None:
+            self._memory.keep_model(self.site)
+        self.keep_keys()
         if instruction.opened is not None:
             metrics.SEALING_SECONDS.observe(SealingStep.OPEN, self._seconds("open"))
             metrics.SEALING_BYTES.inc(SealingStep.DOWNLOAD, payload.size)
@@ -183,6 +188,7 @@ class AggregationSession(FLComponent):
             metrics.SEALING_FAILURES.inc(SealingStep.ENCRYPT)
             metrics.ROUNDS.inc(RoundEnd.NOT_SENT)
             raise
+        self.keep_keys()
         metrics.ROUNDS.inc(RoundEnd.CONTRIBUTED)
         metrics.LAST_CONTRIBUTION.set_to_current_time()
         for step in (SealingStep.ENCODE, SealingStep.MASK, SealingStep.ENCRYPT, SealingStep.SERIALIZE):
@@ -203,9 +209,15 @@ class AggregationSession(FLComponent):
         return any(pattern.search(name) for pattern in self._keep_local)
 
     def release(self, payload: Wire) -> Shareable:
-        """Let one message of the ceremony pass the filter, once."""
+        """Let one message of the ceremony pass the filter, once. What it gives away is on record before it leaves."""
+        self.keep_keys()
         self._released = [payload]
         return Shareable({PAYLOAD: payload})
+
+    def keep_keys(self) -> None:
+        """Keep the state of the keys on disk, sealed."""
+        if self._memory is not None:
+            self._memory.keep_keys(self.site)
 
     def take_released(self, payload: Any) -> bool:
         """Whether ``payload`` is the very message that was released; it is used up by the question."""
@@ -216,6 +228,8 @@ class AggregationSession(FLComponent):
         """Remember what the site's filter let pass."""
         content = {key: value for key, value in result.items() if key != ReservedHeaderKey.HEADERS}
         self._sealed = result, content, copy.deepcopy(result[ReservedHeaderKey.HEADERS])
+        if self._finishing and self._memory is not None and result.get_return_code() == ReturnCode.OK:
+            self._memory.finished = True
         return result
 
     def _seconds(self, step: str) -> float:
@@ -223,42 +237,30 @@ class AggregationSession(FLComponent):
 
     def _start(self, fl_ctx: FLContext) -> None:
         workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
+        job, meta = str(fl_ctx.get_job_id()), fl_ctx.get_prop(FLContextKey.JOB_META) or {}
+        source = meta.get(JobMetaKey.CLONED_FROM.value)
         try:
-            self._site = self._build(workspace, fl_ctx.get_identity_name(), fl_ctx.get_job_id())
+            kit = Kit.open(workspace, fl_ctx.get_identity_name())
+            kit.check(self.settings)
+            memory = Memory.open(kit.node, workspace, job, source) if kit.node else None
+            site = Site(kit.name, job, self.settings, kit.credentials, kit.authority, resumes=source is not None)
+            self.share_metrics = frozenset(kit.policy.share_metrics)
+            self._site, self._memory = site, memory
+            if self._layout is not None:
+                self._declared(site, self._layout)
         except Exception as error:  # noqa: BLE001 - whatever it is, the session stays shut
             # NVFlare swallows what an event handler raises; every task of the job will fail instead.
+            self._site = self._memory = None
             log.error("the aggregation session does not start: %s", error)  # noqa: TRY400 - no traceback with paths
         else:
             log.info("aggregation '%s', %d bits", self.settings.encryption.value, self.settings.bits)
 
-    def _build(self, workspace: Workspace, name: str, job: str) -> Site:
-        startup = Path(workspace.get_startup_kit_dir())
-        simulated = simulation.folder()
-        if simulated and not (startup / "client.crt").exists():
-            credentials, root = simulation.credentials(simulated, name)
-            policy, servers = GovernanceConfig(min_sites=2), frozenset({simulation.SERVER})
-        else:
-            credentials = Credentials((startup / "client.crt").read_bytes(), (startup / "client.key").read_bytes())
-            root, servers = (startup / "rootCA.pem").read_bytes(), _server_names(startup / "fed_client.json")
-            policy = NodeConfig.load(Path(workspace.get_root_dir())).governance
-        wanted = self.settings
-        if wanted.encryption.value not in policy.encryption:
-            raise NotSentError(f"encryption '{wanted.encryption.value}' is not one of this site's: {policy.encryption}")
-        if wanted.bits < policy.min_bits:
-            raise NotSentError(f"{wanted.bits} bits, and this site's least is {policy.min_bits}")
-        if wanted.min_sites < policy.min_sites:
-            raise NotSentError(f"min_sites is {wanted.min_sites}, and this site's least is {policy.min_sites}")
-        self.share_metrics = frozenset(policy.share_metrics)
-        partners = frozenset((*policy.partners, name)) if policy.partners else None
-        site = Site(name, job, wanted, credentials, Authority(root, servers, partners))
-        if self._layout is not None:
-            site.declare_layout(self._layout)
-        return site
-
     def _end(self) -> None:
         if self._site is not None:
             self._site.destroy()
-        self._site = None
+        if self._memory is not None:
+            self._memory.end()
+        self._site = self._memory = None
 
     def _check_result(self, result: Any) -> None:
         """A job's own result filters run after the hospital's. None of them may change what the hospital let pass."""
@@ -294,14 +296,3 @@ def session_of(fl_ctx: FLContext) -> AggregationSession:
     if len(found) != 1 or type(found[0]) is not AggregationSession:
         raise NotSentError("the job needs exactly one component client_plugin.privacy.session.AggregationSession")
     return found[0]
-
-
-def _server_names(path: Path) -> frozenset[str]:
-    """Names that the kit knows as servers: their certificates are from the same authority as the sites'."""
-    servers = json.loads(path.read_text(encoding="utf-8")).get("servers", [])
-    names = {str(server.get("identity", "")) for server in servers} - {""}
-    if not names:
-        raise NotSentError(
-            f"{path.name} names no server identity: a server could pass for a site; provision the kit again"
-        )
-    return frozenset(names)

@@ -33,6 +33,8 @@ CLIENT_CLASSES = [
     "tests.federation.",
 ]
 
+KEEPER = {"id": "job_keeper", "path": "client_plugin.privacy.keeper.JobKeeper", "args": {}}
+
 
 def free_port() -> int:
     with socket.socket() as one:
@@ -73,7 +75,7 @@ class Consortium:
         ).provision(project)
         for site in self.sites:
             local = self.kit(site) / "local"
-            self._resources(local, self.client_classes)
+            self._resources(local, self.client_classes, [KEEPER])
             (local / "privacy.json").write_text(json.dumps(policies.privacy()))
             (local / "fedpacs.yaml").write_text(yaml.safe_dump({"site": site, "governance": self.governance}))
         self._resources(self.kit("localhost") / "local", self.server_classes, self.server_components)

@@ -25,12 +25,12 @@ from secure_aggregation.site import Site
 META_ATTACK = "attack"
 
 
-def _signed_again(wire: Wire, site: Site, body: bytes | None = None, **fields: object) -> Wire:
+def _signed_again(wire: Wire, cheater: Site, body: bytes | None = None, **fields: object) -> Wire:
     """The update with other fields or another body, under the cheater's own good signature."""
     message = messages.decode(wire, rounds.UPDATE)
     kept = {key: value for key, value in message.fields.items() if key not in ("kind", "version", "body")}
     content = message.body if body is None else np.frombuffer(body, np.uint8)
-    return messages.encode(rounds.UPDATE, {**kept, **fields}, site._credentials.sign, content)
+    return messages.encode(rounds.UPDATE, {**kept, **fields}, cheater._credentials.sign, content)
 
 
 def _tampered(wire: Wire, _: Site) -> Wire:

@@ -19,7 +19,8 @@ from nvflare.apis.workspace import Workspace
 
 from client_plugin.privacy.ceremony import CeremonyExecutor
 from client_plugin.privacy.filters import OpenAggregate, SealUpdate, shared
-from client_plugin.privacy.session import AggregationSession, NotSentError, session_of
+from client_plugin.privacy.kit import NotSentError
+from client_plugin.privacy.session import AggregationSession, session_of
 from secure_aggregation.ceremony import Settings
 from secure_aggregation.errors import ProtocolError
 from secure_aggregation.identity import Authority
