@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from nvflare.lighter.entity import Project
@@ -94,6 +95,10 @@ class Consortium:
     def start(self) -> None:
         for participant in ("localhost", *self.sites):
             self.start_one(participant)
+        self.connect()
+
+    def connect(self) -> None:
+        """Log in as the consortium's lead and wait for all hospitals."""
         self.session = new_secure_session(ADMIN, str(self.kit(ADMIN)), timeout=60.0)
         deadline = time.monotonic() + 60
         while len(self.session.get_system_info().client_info) < len(self.sites):
@@ -119,6 +124,23 @@ class Consortium:
             start_new_session=True,
             cwd=kit,
         )
+
+    def job_process(self, participant: str, job: str) -> psutil.Process:
+        """The process in which a participant runs a job."""
+        kit = str(self.kit(participant))
+        (found,) = [
+            process for process in psutil.process_iter(["cmdline"]) if {kit, job} <= set(process.info["cmdline"] or ())
+        ]
+        return found
+
+    def kill_server(self, job: str) -> None:
+        """As a power cut does: the server and its job process, without a word."""
+        assert self.session is not None
+        self.session.close()
+        running = self.job_process("localhost", job)
+        self.processes["localhost"].kill()
+        running.kill()
+        self.processes["localhost"].wait(15)
 
     def stop(self) -> None:
         if self.session is not None:
@@ -155,6 +177,14 @@ class Consortium:
                 return status
             time.sleep(0.5)
         raise TimeoutError(f"job {job} has not ended")
+
+    def wait_for_round(self, job: str, number: int, timeout: float = 120.0) -> None:
+        """Wait until the server's journal says that this round, counted from 1, has begun."""
+        path = self.kit("localhost") / job / "rounds.json"
+        deadline = time.monotonic() + timeout
+        while not path.exists() or json.loads(path.read_text())["round"] < number:
+            assert time.monotonic() < deadline, f"round {number} of job {job} has not begun"
+            time.sleep(0.1)
 
     def wait_for_phase(self, job: str, phase: str) -> bool:
         """Whether the server's journal says that the job is in this phase or has ended."""

@@ -55,13 +55,19 @@ class Hospital:
         (kit / "startup" / "rootCA.pem").write_bytes(AUTHORITY.root)
         (kit / "startup" / "fed_client.json").write_text(json.dumps({"servers": [{"identity": SERVER}]}))
         (kit / "local" / "fedpacs.yaml").write_text(yaml.safe_dump({"site": name, "governance": governance}))
-        self.engine = Components()
-        manager = FLContextManager(self.engine, name, JOB, {}, {FLContextKey.WORKSPACE_OBJECT: Workspace(str(kit))})
-        self.context: FLContext = manager.new_context()
-        self.session = AggregationSession(**arguments)
-        self.engine.components["aggregation"] = self.session
-        self.session.handle_event(EventType.START_RUN, self.context)
+        self.folder = folder
+        self.start(AggregationSession(**arguments), JOB, {})
         self.session.declare_layout(SHAPES)
+
+    def start(self, session: AggregationSession, job: str, meta: dict[str, Any]) -> None:
+        """A process of a job at this hospital."""
+        self.engine = Components()
+        workspace = Workspace(str(self.folder / self.name))
+        known = {FLContextKey.WORKSPACE_OBJECT: workspace, FLContextKey.JOB_META: meta}
+        self.context: FLContext = FLContextManager(self.engine, self.name, job, {}, known).new_context()
+        self.session = session
+        self.engine.components["aggregation"] = session
+        session.handle_event(EventType.START_RUN, self.context)
 
     def task(self, name: str, payload: np.ndarray) -> Shareable:
         """One task of the ceremony through both gates, as NVFlare's client runner has it."""
