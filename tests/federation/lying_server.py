@@ -34,9 +34,9 @@ class LyingFedAvg(EncryptedFedAvg):
     Parameters
     ----------
     lies
-        One for each round, "" for none. ``middle``: put keys of its own into a hospital's announcement; ``sum``: change
-        the sum that the round begins with, for all; ``sum of one``, ``fewer names``: change the sum, or name fewer
-        contributors than are in it, for the last site only; ``second``: ask for the shares of two sets of sites;
+        One for each round, "" for none. ``middle``: put keys of its own into a hospital's announcement; ``sum of
+        one``, ``fewer names``: change the sum that the round begins with, or name fewer contributors than are in it, for
+        the last site only; ``second``: ask for the shares of two sets of sites;
         ``twice``: add every update twice; ``old``: play an old round, an old ceremony and another job's to the sites.
     """
 
@@ -65,8 +65,6 @@ class LyingFedAvg(EncryptedFedAvg):
     def _round(self, step: int, sums: EncryptedSums, last: Closed | None, run: Exchange) -> Closed:
         if self._lie == "old":
             self._play_again(step, sums, last, run)
-        if last is not None and self._lie == "sum":
-            last.payload[6] ^= 0x20
         if last is not None and self._lie in ("sum of one", "fewer names"):
             total = replace(last, payload=last.payload.copy())
             total.payload[6] ^= 0x20
