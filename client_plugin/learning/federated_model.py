@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from client_plugin.learning.control_variates import ControlVariates
 from client_plugin.learning.training import RoundResult, Weights
-from secure_aggregation.site import AUXILIARY
+from secure_aggregation.standing import AUXILIARY
 
 _CONTROL = AUXILIARY + "control/"
 

@@ -1,4 +1,4 @@
-"""What costs time to start and is shared: the demo's run, and a consortium of four hospitals for the tests' own jobs."""
+"""What costs time to start and is shared: the demo's run, and a consortium of four hospitals for other jobs."""
 
 from __future__ import annotations
 

@@ -35,9 +35,9 @@ class LyingFedAvg(EncryptedFedAvg):
     ----------
     lies
         One for each round, "" for none. ``middle``: put keys of its own into a hospital's announcement; ``sum of
-        one``, ``fewer names``: change the sum that the round begins with, or name fewer contributors than are in it, for
-        the last site only; ``second``: ask for the shares of two sets of sites;
-        ``twice``: add every update twice; ``old``: play an old round, an old ceremony and another job's to the sites.
+        one``, ``fewer names``: change the sum that the round begins with, or name fewer contributors than are in it,
+        for the last site only; ``second``: ask for the shares of two sets of sites; ``twice``: add every update twice;
+        ``old``: play an old round, an old ceremony and another job's to the sites.
     """
 
     def __init__(self, lies: Sequence[str], **kwargs: Any) -> None:
