@@ -54,7 +54,7 @@ class FedpacsBuilder(Builder):
         if config.site != participant.name:
             raise ValueError(f"{participant.name}: node.site is {config.site!r}; leave it out of project.yml")
         embedded = bool(participant.get_prop("embedded", True))
-        _write_json(local / "resources.json", policies.hospital_resources(embedded=embedded))
+        _write_resources(local, policies.hospital_resources(embedded=embedded))
         _write_json(local / "authorization.json", policies.authorization())
         _write_json(local / "privacy.json", policies.privacy())
         text = yaml.safe_dump(node, sort_keys=False, allow_unicode=True)
@@ -66,8 +66,15 @@ class FedpacsBuilder(Builder):
         if not Path(storage).is_absolute():
             raise ValueError(f"{participant.name}: storage must be an absolute folder, got {storage!r}")
         resources = policies.server_resources(storage=storage, metrics=participant.get_prop("metrics"))
-        _write_json(local / "resources.json", resources)
+        _write_resources(local, resources)
         _write_json(local / "authorization.json", policies.authorization())
+
+
+def _write_resources(local: Path, resources: dict[str, Any]) -> None:
+    """NVFlare takes ``resources.json.default`` where there is no other, and its POC mode makes the other from it: its
+    own default would let jobs name any of NVFlare's classes, so there is none of it in a kit."""
+    for name in ("resources.json", "resources.json.default"):
+        _write_json(local / name, resources)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

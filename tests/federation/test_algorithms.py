@@ -1,4 +1,4 @@
-"""FedProx, SCAFFOLD, FedOpt, FedBN and full weights through provisioned kits and real NVFlare processes.
+"""FedProx, SCAFFOLD, FedOpt, FedBN and full weights in NVFlare's POC mode: kits with certificates, real processes.
 
 Each job's final model is compared with the same algorithm written down plainly here: in one process, in clear, in
 float arithmetic.
@@ -17,75 +17,70 @@ from client_plugin.config import NodeConfig
 from client_plugin.learning.bundle import read_weights
 from client_plugin.learning.config import LearningConfig
 from client_plugin.learning.training import LocalTrainer, RoundResult, Weights
+from jobs import organ_classification
 from jobs.folder import BATCH_NORM, Federation, JobFolder, Json
-from provisioning.allow_list import HOSPITAL_CLASSES, SERVER_CLASSES
 from secure_aggregation.optimizer import ServerOptimizer
-from tests.federation.consortium import Consortium
+from tests.federation.poc import Poc
 from tests.unit.client_plugin.learning import archived, phantom
 
 pytestmark = pytest.mark.federation
 
 SITES = ("hospital-a", "hospital-b", "hospital-c")
-COHORT: Json = {"modality": ["CT"], "labels": "SEG"}
 # Adam turns a gradient of nearly 0 into a whole step, so that the last digit decides; plain SGD can be compared.
 COMMON: Json = {"optimizer": "sgd", "steps": 4, "batch_size": 8, "learning_rate": 0.1}
 
 
-def job(name: str, training: Json, **federation: object) -> JobFolder:
+def job(training: Json, **federation: object) -> JobFolder:
     plain = phantom.config("batch").model_dump(mode="json")
     learning = {"task": plain["task"], "network": plain["network"], "training": {**COMMON, **training}}
-    return JobFolder(name, learning, COHORT, Federation(max_weight=1024, **federation))
+    return organ_classification.job(Federation(max_weight=1024, **federation), learning)
 
 
-FEDPROX = job(
-    "fedprox-full-weights", {"algorithm": "fedprox", "proximal_mu": 1.0}, rounds=2, full_weights=True, clip=16.0
-)
-SCAFFOLD = job(
-    "scaffold-fedyogi-fedbn",
-    {"algorithm": "scaffold"},
-    rounds=3,
-    server_optimizer="fedyogi",
-    server_learning_rate=0.02,
-    keep_local=BATCH_NORM,
-)
-JOBS = (FEDPROX, SCAFFOLD)
+JOBS = {
+    "fedprox": job({"algorithm": "fedprox", "proximal_mu": 1.0}, rounds=2, full_weights=True, clip=16.0),
+    "scaffold": job(
+        {"algorithm": "scaffold"},
+        rounds=3,
+        server_optimizer="fedyogi",
+        server_learning_rate=0.02,
+        keep_local=BATCH_NORM,
+    ),
+}
 
 
 @pytest.fixture(scope="module")
-def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]:
-    governance = {"jobs": [one.name for one in JOBS], "share_metrics": ["loss"]}
-    folder = tmp_path_factory.mktemp("algorithms")
-    one = Consortium(folder, SITES, governance, [*HOSPITAL_CLASSES], [*SERVER_CLASSES])
-    one.provision()
+def poc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Poc]:
+    one = Poc(tmp_path_factory.mktemp("poc"))
+    one.prepare()
     for number, site in enumerate(SITES):
         archive = archived.open_archive(one.kit(site))
         archived.add_case(archive, phantom.case(f"P-{site}", seed=number, depth=40 - 8 * (number == 2)))
         archive.close()
     try:
-        one.start()
+        one.nvflare("poc", "start")
         yield one
     finally:
-        one.stop()
+        one.nvflare("poc", "stop")
 
 
 @pytest.fixture(scope="module")
-def finished(consortium: Consortium) -> dict[str, dict[str, Weights]]:
+def finished(poc: Poc) -> dict[str, dict[str, Weights]]:
     """Final weights by job and site."""
-    submitted = {one.name: consortium.submit(one.server(), one.client(), one.name) for one in JOBS}
+    submitted = {name: poc.submit(one, name) for name, one in JOBS.items()}
     for job_id in submitted.values():
-        assert consortium.wait(job_id) == "FINISHED:COMPLETED", consortium.log(SITES[0])[-3000:]
+        assert "FINISHED:COMPLETED" in poc.nvflare("job", "wait", job_id), poc.log(SITES[0])[-3000:]
     return {
-        name: {site: read_weights(NodeConfig.load(consortium.kit(site)).models / job_id / "bundle") for site in SITES}
+        name: {site: read_weights(NodeConfig.load(poc.kit(site)).models / job_id / "bundle") for site in SITES}
         for name, job_id in submitted.items()
     }
 
 
-def trainers(consortium: Consortium, one: JobFolder) -> dict[str, LocalTrainer]:
+def trainers(poc: Poc, one: JobFolder) -> dict[str, LocalTrainer]:
     (executor,) = [e for e in one.client()["executors"] if "train" in e["tasks"]]
     config = LearningConfig.from_job(executor["executor"]["args"]["learning"])
     found = {}
     for site in SITES:
-        archive = archived.open_archive(consortium.kit(site))
+        archive = archived.open_archive(poc.kit(site))
         studies = archived.freeze(archive.catalogue, archived.QUERY).studies
         found[site] = LocalTrainer.open(archive, studies, config)
         archive.close()
@@ -104,24 +99,22 @@ def assert_close(said: Weights, expected: Weights) -> None:
 
 
 def test_fedprox_with_full_weights_and_averaged_running_statistics(
-    consortium: Consortium, finished: dict[str, dict[str, Weights]]
+    poc: Poc, finished: dict[str, dict[str, Weights]]
 ) -> None:
-    hospitals = trainers(consortium, FEDPROX)
+    hospitals = trainers(poc, JOBS["fedprox"])
     x = hospitals[SITES[0]].initial_weights()
-    for number in range(FEDPROX.federation.rounds):
+    for number in range(JOBS["fedprox"].federation.rounds):
         done = {site: one.train_round(x, number) for site, one in hospitals.items()}
         x = {name: mean([y.weights[name] for y in done.values()], done).astype(np.float32) for name in x}
-    said = finished[FEDPROX.name]
+    said = finished["fedprox"]
     assert_close(said[SITES[0]], x)
     for site in SITES[1:]:
         assert all(np.array_equal(value, said[site][name]) for name, value in said[SITES[0]].items())
 
 
-def test_scaffold_with_fedyogi_and_local_batch_normalisation(
-    consortium: Consortium, finished: dict[str, dict[str, Weights]]
-) -> None:
+def test_scaffold_with_fedyogi_and_local_batch_normalisation(poc: Poc, finished: dict[str, dict[str, Weights]]) -> None:
     """SCAFFOLD's algorithm 1 with option II, hospitals weighted by their images; FedYogi takes the mean's step."""
-    hospitals = trainers(consortium, SCAFFOLD)
+    hospitals = trainers(poc, JOBS["scaffold"])
     start = hospitals[SITES[0]].initial_weights()
     local = {name for name in start if "norm" in name}
     assert any("running_var" in name for name in local)
@@ -131,7 +124,7 @@ def test_scaffold_with_fedyogi_and_local_batch_normalisation(
     moments = {name: yogi.start(start[name].size) for name in names}
     c: Weights = {name: np.zeros_like(start[name]) for name in names}
     own = {site: dict(c) for site in SITES}
-    for number in range(SCAFFOLD.federation.rounds):
+    for number in range(JOBS["scaffold"].federation.rounds):
         done = {
             site: one.train_round(models[site], number, correction={name: c[name] - own[site][name] for name in names})
             for site, one in hospitals.items()
@@ -154,7 +147,7 @@ def test_scaffold_with_fedyogi_and_local_batch_normalisation(
         for site in SITES:
             models[site] |= {name: done[site].weights[name] for name in local}
     assert max(np.abs(value).max() for value in c.values()) > 0.01
-    said = finished[SCAFFOLD.name]
+    said = finished["scaffold"]
     for site in SITES:
         assert_close(said[site], models[site])
     for name in start:
@@ -162,8 +155,8 @@ def test_scaffold_with_fedyogi_and_local_batch_normalisation(
         assert same == (name not in local), name
 
 
-def test_the_server_kept_nothing_of_it(consortium: Consortium, finished: dict[str, dict[str, Weights]]) -> None:
-    names = {name.encode() for name in finished[SCAFFOLD.name][SITES[0]] if "denselayer1" in name}
-    written = [path for path in Path(consortium.kit("localhost")).rglob("*") if path.is_file()]
+def test_the_server_kept_nothing_of_it(poc: Poc, finished: dict[str, dict[str, Weights]]) -> None:
+    names = {name.encode() for name in finished["scaffold"][SITES[0]] if "denselayer1" in name}
+    written = [path for path in Path(poc.kit("localhost")).rglob("*") if path.is_file()]
     assert len(written) > 10
     assert not [path for path in written if any(name in path.read_bytes() for name in names)]

@@ -57,6 +57,20 @@ def test_every_allowed_class_and_component_exists(kits: dict[str, Path]) -> None
             assert isinstance(getattr(importlib.import_module(module), cls), type), path
 
 
+def test_nothing_falls_back_to_nvflares_defaults(kits: dict[str, Path]) -> None:
+    for name in ("fedpacs.example.org", "hospital-a"):
+        local = kits[name] / "local"
+        assert read(local / "resources.json.default") == read(local / "resources.json")
+
+
+def test_the_consortium_for_poc_mode_is_one_that_can_be_provisioned(tmp_path: Path) -> None:
+    made = provision(load_project(PROJECT.parent / "poc.yml"), tmp_path)
+    nodes = [NodeConfig.load(made[f"hospital-{x}"]) for x in "abc"]
+    ports = [port for one in nodes for port in (one.dicom.port, one.metrics.port, one.status_page.port)]
+    assert len(set(ports)) == 9
+    assert {one.dicom.host for one in nodes} == {"127.0.0.1"}
+
+
 def test_jobs_must_be_signed(kits: dict[str, Path]) -> None:
     assert read(kits["hospital-a"] / "startup" / "fed_client.json")["require_signed_jobs"] is True
     assert read(kits["fedpacs.example.org"] / "startup" / "fed_server.json")["require_signed_jobs"] is True
