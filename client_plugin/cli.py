@@ -36,6 +36,7 @@ COMMANDS = {
     "deidentify": Command("client_plugin.commands.deidentify", "de-identify a folder of DICOM files, with evidence"),
     "reidentify": Command("client_plugin.commands.reidentify", "find the patient behind a pseudonym; audited"),
     "node": Command("client_plugin.commands.node", "run the node as a service of its own"),
+    "job-digest": Command("client_plugin.commands.job_digest", "the digest of a job, for the site's policy"),
     # at the consortium's lead
     "provision": Command("provisioning.command", "make a startup kit for every participant"),
     "job": Command("jobs.command", "write a job folder that the NVFlare console can submit"),

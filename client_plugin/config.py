@@ -217,6 +217,9 @@ class GovernanceConfig(Section):
     """The floor under every job. A job may be stricter, never laxer."""
 
     jobs: tuple[str, ...] = Field(default=("organ-classification",), description="Names of jobs that may run here")
+    job_digests: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = Field(
+        default=(), description="Content that these jobs may have (`fedpacs job-digest`); empty: any content"
+    )
     min_patients: int = Field(default=1, ge=1, description="Smallest cohort a job may train on")
     encryption: tuple[Literal["he+masks", "he", "masks"], ...] = Field(
         default=("he+masks", "he"), description="Acceptable protections of what leaves, never none", min_length=1

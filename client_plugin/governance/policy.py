@@ -17,6 +17,7 @@ class Rule(StrEnum):
 
     ALLOWED = "allowed"
     JOB_NOT_ALLOWED = "job_not_allowed"
+    JOB_CONTENT_NOT_ALLOWED = "job_content_not_allowed"
     COHORT_TOO_SMALL = "cohort_too_small"
     ENCRYPTION_TOO_WEAK = "encryption_too_weak"
     PRECISION_TOO_COARSE = "precision_too_coarse"
@@ -31,6 +32,8 @@ class TrainingRequest:
     ----------
     job
         Name of the job in its meta.json.
+    digest
+        Of its content (`client_plugin.governance.job_content`).
     patients
         Patients in the frozen cohort: the unit of privacy is the patient.
     encryption
@@ -42,6 +45,7 @@ class TrainingRequest:
     """
 
     job: str
+    digest: str
     patients: int
     encryption: str
     bits: int
@@ -63,6 +67,12 @@ def decide(request: TrainingRequest, policy: GovernanceConfig) -> Decision:
         return _refuse(
             Rule.JOB_NOT_ALLOWED,
             f"job {request.job!r} is not on this site's list ({', '.join(policy.jobs) or 'empty'})",
+        )
+    if policy.job_digests and request.digest not in policy.job_digests:
+        return _refuse(
+            Rule.JOB_CONTENT_NOT_ALLOWED,
+            f"job {request.job!r} has a content that this site has not allowed: {request.digest}; "
+            "read its folder, then list this digest in governance.job_digests",
         )
     if request.patients < policy.min_patients:
         # The exact size of a small cohort is itself worth protecting.

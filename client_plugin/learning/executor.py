@@ -21,12 +21,14 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.job_def import JobMetaKey
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
+from nvflare.apis.workspace import Workspace
 from nvflare.app_common.app_constant import AppConstants
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.cohorts import CohortQuery, CohortSnapshot, freeze
 from client_plugin.config import NodeConfig
 from client_plugin.flare import node_config
+from client_plugin.governance.job_content import job_digest
 from client_plugin.governance.policy import TrainingRequest, decide
 from client_plugin.learning.bundle import write_bundle
 from client_plugin.learning.config import LearningConfig
@@ -117,9 +119,11 @@ class FederatedTraining(Executor):
         self, config: NodeConfig, session: AggregationSession, snapshot: CohortSnapshot, fl_ctx: FLContext
     ) -> None:
         meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
+        workspace: Workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT)
         wanted = session.settings
         request = TrainingRequest(
             job=str(meta.get(JobMetaKey.JOB_NAME.value, "")),
+            digest=job_digest(Path(workspace.get_app_dir(fl_ctx.get_job_id()))),
             patients=snapshot.patients,
             encryption=wanted.encryption.value,
             bits=wanted.bits,

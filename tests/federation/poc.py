@@ -20,11 +20,12 @@ PROJECT = ROOT / "provisioning" / "poc.yml"
 
 @dataclass
 class Poc:
-    """The consortium of ``provisioning/poc.yml`` below ``folder``, on free ports; its nodes are not started, for the tests
-    archive studies themselves.
+    """The consortium of ``provisioning/poc.yml`` below ``folder``, on free ports. Its nodes are not started, as the
+    tests archive studies themselves; ``governance`` is added to what every hospital's policy says.
     """
 
     folder: Path
+    governance: dict[str, Any]
 
     def prepare(self) -> None:
         project: dict[str, Any] = yaml.safe_load(PROJECT.read_text())
@@ -34,6 +35,7 @@ class Poc:
                 participant["metrics"]["port"] = free_port()
             elif participant["type"] == "client":
                 participant["embedded"] = False
+                participant["node"]["governance"] |= self.governance
         path = self.folder / "poc.yml"
         path.write_text(yaml.safe_dump(project))
         (self.folder / "home").mkdir()

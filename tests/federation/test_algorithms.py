@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from client_plugin.config import NodeConfig
+from client_plugin.governance.job_content import job_digest
 from client_plugin.learning.bundle import read_weights
 from client_plugin.learning.config import LearningConfig
 from client_plugin.learning.training import LocalTrainer, RoundResult, Weights
@@ -50,7 +51,10 @@ JOBS = {
 
 @pytest.fixture(scope="module")
 def poc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Poc]:
-    one = Poc(tmp_path_factory.mktemp("poc"))
+    folder = tmp_path_factory.mktemp("poc")
+    # The stewards have read these two jobs, and allow no other content under the name.
+    read = [job_digest(one.write(folder / name) / "app") for name, one in JOBS.items()]
+    one = Poc(folder, {"jobs": [organ_classification.NAME], "job_digests": read})
     one.prepare()
     for number, site in enumerate(SITES):
         archive = archived.open_archive(one.kit(site))
