@@ -109,7 +109,15 @@ def main() -> None:
         apart = abs(fmean(found[bits]) - fmean(found[None]))
         required = None if quick else noise
         figures.append(
-            results.Figure(f"its distance from clear, {bits} bits", apart, "", None, "", required, lower_is_better=True)
+            results.Figure(
+                f"balanced accuracy, distance from clear, {bits} bits",
+                apart,
+                "",
+                None,
+                "",
+                required,
+                lower_is_better=True,
+            )
         )
     print(results.table(figures))
     results.save(

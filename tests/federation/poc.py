@@ -1,21 +1,24 @@
-"""NVFlare's POC mode, as a user types it: ``nvflare poc prepare | start | stop`` and ``nvflare job submit | wait``."""
+"""NVFlare's POC mode, as a user types it: ``nvflare poc prepare | start | stop``."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
-from jobs.folder import JobFolder
 from tests.federation.consortium import ROOT, free_port
 
 PROJECT = ROOT / "provisioning" / "poc.yml"
+ADMIN = "lead@example.org"
 
 
 @dataclass
@@ -44,8 +47,8 @@ class Poc:
     def kit(self, participant: str) -> Path:
         return self.folder / "poc" / "fedpacs_poc" / "prod_00" / participant
 
-    def nvflare(self, *arguments: str, timeout: float = 180.0) -> str:
-        """Run NVFlare's command; the answer is what it printed."""
+    def nvflare(self, *arguments: str) -> None:
+        """Run NVFlare's command."""
         bin_folder = Path(sys.executable).parent
         environment = {
             **os.environ,
@@ -56,16 +59,27 @@ class Poc:
             "NVFLARE_POC_WORKSPACE": str(self.folder / "poc"),
         }
         command = [str(bin_folder / "nvflare"), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, f"nvflare {' '.join(arguments)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
-        return done.stdout
 
-    def submit(self, job: JobFolder, name: str) -> str:
-        """Submit a job; the answer is its id."""
-        said = self.nvflare("job", "submit", "-j", str(job.write(self.folder / name)))
-        found = re.search(r"job_id: (\S+)", said)
-        assert found, said
-        return found[1]
+    def stop(self) -> None:
+        """``nvflare poc stop``, and after a minute by signal what is left: NVFlare itself waits 30 s, too short for a
+        busy machine."""
+        self.nvflare("poc", "stop", "--no-wait")
+        deadline = time.monotonic() + 60
+        while (left := self._processes()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _processes(self) -> list[psutil.Process]:
+        kits = str(self.folder / "poc")
+        return [one for one in psutil.process_iter(["cmdline"]) if any(kits in x for x in one.info["cmdline"] or [])]
+
+    def session(self) -> Session:
+        """The lead's. The same as ``nvflare job``, without starting that program for every question."""
+        return new_secure_session(ADMIN, str(self.kit(ADMIN)), timeout=60.0)
 
     def log(self, participant: str) -> str:
         return (self.kit(participant) / "poc_console.log").read_text(errors="replace")

@@ -64,15 +64,18 @@ def poc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Poc]:
         one.nvflare("poc", "start")
         yield one
     finally:
-        one.nvflare("poc", "stop")
+        one.stop()
 
 
 @pytest.fixture(scope="module")
 def finished(poc: Poc) -> dict[str, dict[str, Weights]]:
     """Final weights by job and site."""
-    submitted = {name: poc.submit(one, name) for name, one in JOBS.items()}
+    session = poc.session()
+    submitted = {name: session.submit_job(str(one.write(poc.folder / name))) for name, one in JOBS.items()}
     for job_id in submitted.values():
-        assert "FINISHED:COMPLETED" in poc.nvflare("job", "wait", job_id), poc.log(SITES[0])[-3000:]
+        _, meta = session.monitor_job_and_return_job_meta(job_id, timeout=240, poll_interval=0.5)
+        assert meta["status"] == "FINISHED:COMPLETED", poc.log(SITES[0])[-3000:]
+    session.close()
     return {
         name: {site: read_weights(NodeConfig.load(poc.kit(site)).models / job_id / "bundle") for site in SITES}
         for name, job_id in submitted.items()
