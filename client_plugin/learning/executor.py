@@ -23,6 +23,7 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.apis.workspace import Workspace
 from nvflare.app_common.app_constant import AppConstants
+from safetensors.numpy import load, save
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.cohorts import CohortQuery, CohortSnapshot, freeze
@@ -112,6 +113,8 @@ class FederatedTraining(Executor):
         self._kind = kind_of_data(session)
         self._model = _model(self._trainer, session, fl_ctx.get_identity_name())
         session.declare_layout(self._model.shapes)
+        if kept := session.kept_own():
+            self._model.take_own_state(load(kept))
         metrics.cohort(patients=snapshot.patients, images=len(self._trainer.data.training))
         self.log_info(fl_ctx, f"cohort {snapshot.digest[:12]} frozen, data ready")
 
@@ -148,6 +151,8 @@ class FederatedTraining(Executor):
         self._record(ROUNDS_FILE, {"round": number + 1, **said, "seconds": seconds, "images": result.images})
         self.log_info(fl_ctx, f"round {number + 1}: loss {result.loss:.4f}")
         update = DXO(self._kind, data=model.update(result))
+        if own := model.own_state():
+            session_of(fl_ctx).keep_own(save(own))
         update.set_meta_prop(META_WEIGHT, float(result.images))
         update.set_meta_prop(META_METRICS, said)
         return update.to_shareable()

@@ -12,6 +12,7 @@ from client_plugin.learning.training import RoundResult, Weights
 from secure_aggregation.standing import AUXILIARY
 
 _CONTROL = AUXILIARY + "control/"
+_LOCAL, _OWN, _CHANGE, _MADE_IN = "local/", "own/", "change/", "made in round"
 
 
 class FederatedModel:
@@ -54,7 +55,8 @@ class FederatedModel:
         self._full_weights = full_weights
         self._variates = variates
         self._applied = 0
-        self._own: Weights = {}
+        self._made_in = 0
+        self._trained: Weights = {}
         self._change: Weights = {}
 
     @property
@@ -89,21 +91,22 @@ class FederatedModel:
             return False
         for name, value in self.weights.items():
             if name in self.local:
-                self.weights[name] = self._own.get(name, value)
+                self.weights[name] = self._trained.get(name, value)
             else:
                 self.weights[name] = opened[name] if self._full_weights else value + opened[name]
         if self._variates:
-            if self._change and self._site in contributors:
+            if self._change and self._site in contributors and number == self._made_in + 1:
                 self._variates.keep(self._change)
             self._variates.apply({name: opened[_CONTROL + name] for name in self._variates.common})
-        self._own, self._change = {}, {}
+        self._trained, self._change = {}, {}
         self._applied = number
         return True
 
     def update(self, result: RoundResult) -> Weights:
         """What is sent of a trained round. What stays local is remembered until the next sum is applied, so that the
         same round done again starts from the same weights."""
-        self._own = {name: result.weights[name] for name in self.local}
+        self._made_in = self._applied
+        self._trained = {name: result.weights[name] for name in self.local}
         sent = {
             name: result.weights[name] if self._full_weights else result.weights[name] - value
             for name, value in self.shared.items()
@@ -112,3 +115,35 @@ class FederatedModel:
             self._change = self._variates.change(self.weights, result.weights, result.steps, result.learning_rate)
             sent |= {_CONTROL + name: value for name, value in self._change.items()}
         return sent
+
+    # --- over a restart ---------------------------------------------------------------------------------------
+
+    def own_state(self) -> Weights:
+        """What only this hospital has, and no sum brings back: to be kept when an update was made, before it leaves.
+        Empty when there is nothing of the kind.
+        """
+        if not self.local and not self._variates:
+            return {}
+        local = {name: self._trained.get(name, self.weights[name]) for name in self.local}
+        own = self._variates.own if self._variates else {}
+        parts = ((_LOCAL, local), (_OWN, own), (_CHANGE, self._change))
+        found = {prefix + name: value for prefix, part in parts for name, value in part.items()}
+        return {**found, _MADE_IN: np.array([self._made_in], np.float32)}
+
+    def take_own_state(self, kept: Mapping[str, NDArray[np.float32]]) -> None:
+        """Go on with what an earlier process kept; the sums come from the session.
+
+        Raises
+        ------
+        ValueError
+            It is of another model.
+        """
+        expected = {name: value.shape for name, value in self.own_state().items()}
+        found = {name: value.shape for name, value in kept.items() if not name.startswith(_CHANGE)}
+        if found != expected:
+            raise ValueError("what this hospital kept is of another model")
+        self._made_in = int(kept[_MADE_IN][0])
+        self.weights |= {name: kept[_LOCAL + name] for name in self.local}
+        if self._variates:
+            self._variates.own = {name: kept[_OWN + name] for name in self._variates.own}
+            self._change = {name: kept[_CHANGE + name] for name in self._variates.own if _CHANGE + name in kept}

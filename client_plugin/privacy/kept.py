@@ -1,6 +1,7 @@
 """What an aggregation session keeps on the hospital's disk, sealed under the node's keys.
 
 ``<storage>/aggregation/<job>.model``: the opened model, until the job, or the one that resumes it, has finished.
+``<storage>/aggregation/<job>.own``: what the job's executor alone has, as long.
 ``<storage>/aggregation/<job>.keys``: the keys of the running epoch, until the job's process ends; only a process that
 was killed leaves them behind, and the client's next start destroys what no process can use any more.
 
@@ -63,7 +64,7 @@ class Kept:
         return Kept(self._folder, self._key, job)
 
     def read(self, kind: str) -> bytes | None:
-        """``model`` or ``keys``; None when there is none that opens."""
+        """``model``, ``own`` or ``keys``; None when there is none that opens."""
         path = self._path(kind)
         try:
             return unseal(path.read_bytes(), self._key, self._context(kind))
@@ -76,6 +77,10 @@ class Kept:
     def write_model(self, data: bytes) -> None:
         """Replace the model."""
         self._write("model", data)
+
+    def write_own(self, data: bytes) -> None:
+        """Replace what the executor alone has."""
+        self._write("own", data)
 
     def write_keys(self, data: bytes | None) -> None:
         """Replace the keys if they changed; None destroys them."""
@@ -142,6 +147,6 @@ def sweep(config: NodeConfig, now: float | None = None) -> Iterator[str]:
     """
     oldest = (time.time() if now is None else now) - MODEL_DAYS * 86400
     for path in sorted(folder_of(config).glob("*")):
-        if path.suffix != ".model" or path.stat().st_mtime < oldest:
+        if path.suffix not in (".model", ".own") or path.stat().st_mtime < oldest:
             erase(path)
             yield path.name

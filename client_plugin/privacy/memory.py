@@ -76,6 +76,19 @@ class Memory:
             if self._source is not None:
                 self._source.destroy("model")  # this job has it now
 
+    def keep_own(self, data: bytes) -> None:
+        """Keep what the executor alone has."""
+        self._kept.write_own(data)
+
+    def own(self, site: Site) -> bytes | None:
+        """What the executor of an earlier process of this job kept; with the model of the job that this one resumes,
+        also what was kept there.
+        """
+        own = self._kept.read("own")
+        if own is None and self._source is not None and site.standing >= 0:
+            return self._source.read("own")
+        return own
+
     def keep_keys(self, site: Site) -> None:
         """Keep the keys and the record of their use."""
         self._kept.write_keys(site.keep_keys())
@@ -86,5 +99,8 @@ class Memory:
         """
         self._kept.destroy("keys")
         if self.finished:
-            self._kept.destroy("model")
+            for kind in ("model", "own"):
+                self._kept.destroy(kind)
+                if self._source is not None:
+                    self._source.destroy(kind)
         self._return_code.unlink(missing_ok=True)

@@ -204,6 +204,16 @@ class AggregationSession(FLComponent):
             return opened.tensors
         return {**opened.tensors, **{name: np.zeros(shape, np.float32) for name, shape in self._kept.items()}}
 
+    def keep_own(self, data: bytes) -> None:
+        """Keep, sealed, what the executor alone has (tensors that stay local and the like), for a process that has to
+        go on from here."""
+        if self._memory is not None:
+            self._memory.keep_own(data)
+
+    def kept_own(self) -> bytes | None:
+        """What an earlier process of this job, or of the one that it resumes, kept so."""
+        return self._memory.own(self.site) if self._memory is not None else None
+
     def is_local(self, name: str) -> bool:
         """Whether the job keeps the tensor of this name at the site."""
         return any(pattern.search(name) for pattern in self._keep_local)

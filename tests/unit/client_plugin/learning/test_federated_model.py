@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from client_plugin.learning.control_variates import ControlVariates
 from client_plugin.learning.federated_model import FederatedModel
@@ -82,6 +83,37 @@ def test_what_a_hospital_remembers_is_what_it_sent() -> None:
     assert change["w"].tolist() == [0.5] * 3
     one.keep(change)
     assert one.own["w"].tolist() == [0.5] * 3
+
+
+def test_what_only_this_hospital_has_survives_a_restart() -> None:
+    def fresh() -> FederatedModel:
+        return FederatedModel("a", START, is_local=lambda name: name.startswith("norm."), variates=variates())
+
+    change = {"aux/control/w": np.full(3, 0.25, np.float32)}
+    model = fresh()
+    model.update(result(filled(-1, 2)))
+    model.apply(1, {**filled(0.5, 0), **change}, ["a", "b"])
+    model.update(result(filled(-2, 3)))
+    kept = load(save(model.own_state()))
+
+    # Killed after its update of round 1: the session hands out the whole total with the sum of that round.
+    later, total = fresh(), {**filled(1.5, 0), "aux/control/w": np.full(3, 0.75, np.float32)}
+    later.take_own_state(kept)
+    later.apply(2, total, ["a", "b"])
+    model.apply(2, {**filled(1, 0), "aux/control/w": np.full(3, 0.5, np.float32)}, ["a", "b"])
+    for name, value in model.weights.items():
+        np.testing.assert_allclose(later.weights[name], value)
+    np.testing.assert_allclose(later.correction["w"], model.correction["w"])
+
+    # Round 1 is trained again: that update is in no sum, and the change that it sent is not kept.
+    again = fresh()
+    again.take_own_state(kept)
+    again.apply(1, {**filled(0.5, 0), **change}, ["a", "b"])
+    assert again.correction["w"].tolist() == [0.25 - 0.5] * 3
+
+    assert FederatedModel("a", START).own_state() == {}
+    with pytest.raises(ValueError, match="another model"):
+        fresh().take_own_state({})
 
 
 def test_scaffold_with_full_weights_is_refused() -> None:

@@ -106,14 +106,19 @@ def test_a_clone_of_an_interrupted_job_goes_on_from_its_model(hospitals: list[Ho
     server = ceremony(hospitals)
     train(hospitals, server, 1, train(hospitals, server, 0))
     for one in hospitals:
+        one.session.keep_own(one.name.encode())
         one.session.handle_event(EventType.END_RUN, one.context)
         next_process(one, RESUMED, cloned_from=JOB)
+        assert one.session.kept_own() == one.name.encode()
+        one.session.keep_own(b"later")
+        assert one.session.kept_own() == b"later"
     again = ceremony(hospitals, RESUMED)
     assert again.roster().standing == 0
     closed = train(hospitals, again, 1)
     for one in hospitals:
         finish(one, again, closed)
-        assert kept(one) == {f"{RESUMED}.keys", f"{RESUMED}.model"}  # the interrupted job's is not needed any more
+        # The interrupted job's model is not needed any more; what its executor kept goes at the end.
+        assert kept(one) == {f"{RESUMED}.keys", f"{RESUMED}.model", f"{RESUMED}.own", f"{JOB}.own"}
         one.session.handle_event(EventType.END_RUN, one.context)
         assert kept(one) == set()
 
@@ -133,8 +138,10 @@ def test_a_clone_with_other_settings_starts_anew_and_says_so(
     server = ceremony(hospitals)
     train(hospitals, server, 1, train(hospitals, server, 0))
     one = hospitals[0]
+    one.session.keep_own(b"of the interrupted job")
     one.session.handle_event(EventType.END_RUN, one.context)
     one.start(AggregationSession(**{**ARGUMENTS, "clip": 0.5}), RESUMED, {"cloned_from": JOB})
     one.session.declare_layout(SHAPES)
     assert one.session.site.standing == -1
+    assert one.session.kept_own() is None
     assert "what was kept is not used: parameters_differ" in caplog.text
