@@ -52,6 +52,7 @@ def test_the_result_compares_alone_pooled_and_federation(outcome: Outcome) -> No
         assert [score.slab for score in model.scores] == SITES
         assert all(score.images > 50 for score in model.scores)
     assert {hospital.patients for hospital in outcome.result.hospitals} == {1}
+    assert outcome.result.network.name == "DenseNet"  # as the bundle says
 
 
 def test_two_rounds_of_encrypted_averaging_changed_the_model(outcome: Outcome) -> None:
