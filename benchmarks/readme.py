@@ -59,6 +59,8 @@ def _row(row: Mapping[str, Any]) -> str:
     unit = f" {row['unit']}" if row["unit"] else ""
     against = f"{row['peer_name']}: {_number(row['peer'])}{unit}" if row["peer"] is not None else ""
     of_peer = " ×" if row["peer"] is not None else unit
+    if row.get("interval"):
+        against = f"95 %: {_number(row['interval'][0])} to {_number(row['interval'][1])}{unit}"
     required = f"{'≤' if row['lower_is_better'] else '≥'} {_number(row['required'])}{of_peer}"
     verdict = "✓" if row["met"] else "missed"
     return f"| {row['figure']} | {_number(row['ours'])}{unit} | {against} | {required} | {verdict} |"

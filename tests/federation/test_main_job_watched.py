@@ -158,8 +158,10 @@ def test_no_log_of_any_process_names_anybody(outcome: Outcome) -> None:
     of_a_hospital = {Path(name).name for name in files if SITES[0] in name}
     assert {"node.jsonl", "listener.jsonl", "worker.jsonl", "job.jsonl"} <= of_a_hospital
     assert {"log.txt", "log.json", "error_log.txt", "log_fl.txt", "audit.log"} <= of_a_hospital
-    job_id = Path(outcome.result.artifacts["MONAI bundle"]).parent.name
-    assert [name for name in files if f"{SERVER}/" in name and name.endswith("/log.json")], job_id
+    (job,) = {path.parent.name for path in (outcome.folder / "kits").rglob("sums.jsonl")}
+    for name in (f"{SITES[0]}/{job}/log.json", f"{SITES[1]}/{job}/error_log.txt", f"{SERVER}/log.json"):
+        assert any(path.endswith(f"prod_00/{name}") for path in files), name
+    assert f"download/{job}/workspace/log.json" in files  # the server's job process
     assert "monitoring/prometheus.log" in files
     for name, path in files.items():
         data = path.read_bytes()

@@ -26,6 +26,11 @@ def test_a_figure_is_shown_with_its_peer_and_what_it_must_reach(tmp_path: Path) 
     assert "never quoted" not in text
 
 
+def test_an_interval_stands_beside_its_figure(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(result(peer=None, unit="%", ours=0.4, required=2.0, interval=[-0.3, 1.1]))
+    assert "| upload | 0.4 % | 95 %: -0.3 to 1.1 % | ≤ 2 % | ✓ |" in readme.section(tmp_path)
+
+
 def test_large_numbers_are_written_out(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(result(ours=910.878261, peer=10413.7))
     assert "| 911 MB | float32: 10\u202f414 MB |" in readme.section(tmp_path)
