@@ -163,12 +163,13 @@ class CounterBy(Labelled[L]):
     def inc(self, value: L, amount: float = 1.0) -> None:
         self._child(value).inc(amount)
 
-    def start(self, values: type[StrEnum] | None = None) -> None:
+    def start(self, values: Iterable[StrEnum] | None = None) -> None:
         """Show every value at zero; ``values`` for a label that takes any enumeration."""
-        known = values or self.values
-        if isinstance(known, type) and issubclass(known, StrEnum):
-            for value in known:
-                self._child(value)  # type: ignore[arg-type]
+        known: Any = values
+        if known is None:
+            known = () if isinstance(self.values, Names) else self.values
+        for value in known:
+            self._child(value)
 
 
 class Gauge(Instrument):

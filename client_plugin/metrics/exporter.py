@@ -75,7 +75,7 @@ class MetricsServer:
         for reasons in (IntakeReason, CatalogueReason, deidentify.Reason):
             instruments.QUARANTINED.start(reasons)
         instruments.DEIDENTIFICATION_ACTIONS.start(deidentify.Done)
-        instruments.JOBS_REFUSED.start(Rule)
+        instruments.JOBS_REFUSED.start(rule for rule in Rule if rule is not Rule.ALLOWED)
         metrics = self._config.metrics
         parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, *self._sampled, Build())
         collectors = dict(zip(COLLECTORS, parts, strict=True))

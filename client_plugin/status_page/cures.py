@@ -15,6 +15,7 @@ _BY_REASON: dict[StrEnum, str] = {
     Reason.PIXELS_NOT_DECODABLE: "Its pixels may show text and cannot be decoded: send another transfer syntax.",
     Reason.BURNED_IN_TEXT: "Text in the pixels may name the patient: have the modality export without it.",
     Reason.RECOGNIZABLE_FACE: "A face could be reconstructed: have it defaced at the source, or leave it out.",
+    Reason.POSSIBLE_FACE: "It may show a head: have the source name the body part, or see faceless_modalities.",
     Reason.UNREADABLE: "Its bytes are no DICOM that can be read: check the PACS' export, send it again.",
     IntakeReason.UNREADABLE: "Its bytes are no DICOM that can be read: check the PACS' export, send it again.",
     IntakeReason.UIDS_MISSING: "It does not name its own UIDs: the sending system is broken or converts badly.",
