@@ -55,6 +55,10 @@ def test_running_statistics_travel_with_the_weights_and_come_back() -> None:
     load_weights(other, weights)
     image = torch.rand(1, 1, 32, 32)
     assert torch.equal(network.eval()(image), other.eval()(image))
+    # As a bundle's configuration loads them: PyTorch does without its count of batches.
+    third = _densenet("batch")
+    third.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    assert torch.equal(network(image), third.eval()(image))
 
 
 def test_what_it_says_of_an_image_does_not_depend_on_the_batch() -> None:
