@@ -242,8 +242,8 @@ def main() -> None:
         cost = touch()
         figures = [
             *scrape(folder / "node", 20 if quick else 100),
-            *cstore(folder / "cstore", 8 if quick else 100, 80),
-            *training(6 if quick else 60, 1000),
+            *cstore(folder / "cstore", 8 if quick else 80, 80),
+            *training(6 if quick else 50, 1000),
             results.Figure("one observation", cost * 1e6, "µs"),
         ]
     print(results.table(figures))

@@ -85,6 +85,8 @@ class Watched:
         Instance to the most samples of one scrape.
     targets, rules
         Health of each scraped address; names of the loaded alerts.
+    exemplars
+        Names of the histograms that have one, with the job that it names.
     exposed
         Text of each ``/metrics`` at the end, by address.
     pages
@@ -96,6 +98,7 @@ class Watched:
     samples: dict[str, float]
     targets: dict[str, str]
     rules: set[str]
+    exemplars: set[tuple[str, str]]
     exposed: dict[str, str]
     pages: dict[str, str]
 
@@ -155,6 +158,8 @@ def look(result: DemoResult, folder: Path, started: float) -> Watched:
     ours = {"match[]": '{__name__=~"fedpacs_.+"}', "start": started, "end": now + 60}
     most = over_time(prometheus, "max_over_time(scrape_samples_scraped[1h])", "{{instance}}", now, now, 1)
     rules = _json(f"{prometheus}/api/v1/rules?type=alert")["groups"]
+    rounds = {"query": '{__name__=~"fedpacs_(server_)?round_seconds_bucket"}', "start": started, "end": now + 60}
+    exemplars = _json(f"{prometheus}/api/v1/query_exemplars?{urlencode(rounds)}")
     return Watched(
         answers={
             (dashboard.uid, panel.title, query.expr): over_time(
@@ -171,6 +176,11 @@ def look(result: DemoResult, folder: Path, started: float) -> Watched:
             for each in _json(f"{prometheus}/api/v1/targets")["activeTargets"]
         },
         rules={rule["name"] for group in rules for rule in group["rules"]},
+        exemplars={
+            (found["seriesLabels"]["__name__"].removesuffix("_bucket"), each["labels"]["job"])
+            for found in exemplars
+            for each in found["exemplars"]
+        },
         exposed={each.url: _text(each.url) for each in result.metrics if each.url.endswith("/metrics")},
         pages={
             name: _text(each.url)

@@ -87,6 +87,11 @@ def test_job_processes_of_sites_and_server_carry_nvflares_times(outcome: Outcome
     assert {(SERVER, "process_task"), (SERVER, "process_submission")} <= events
 
 
+def test_the_seconds_of_a_round_name_its_job(outcome: Outcome) -> None:
+    (job,) = {path.parent.name for path in (outcome.folder / "kits").rglob("sums.jsonl")}
+    assert outcome.watched.exemplars == {("fedpacs_round_seconds", job), ("fedpacs_server_round_seconds", job)}
+
+
 def test_the_job_and_its_rounds_are_counted_once(outcome: Outcome) -> None:
     server = "\n".join(text for text in outcome.watched.exposed.values() if "fedpacs_server_round" in text)
     assert 'fedpacs_server_jobs_total{state="completed"} 1.0' in server

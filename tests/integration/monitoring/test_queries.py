@@ -1,7 +1,7 @@
 """Every query of the dashboards against a real Prometheus that scraped a real node.
 
-What only a federation has is asked too: Prometheus must accept the expression. That those return data is looked at in
-a federation with ``make demo MONITOR=1``; see docs/monitoring.md for what stays empty there, and why.
+What only a federation has is asked too: Prometheus must accept the expression. That those return data is asked where
+there is a federation, in ``tests/federation/test_main_job_watched.py``.
 """
 
 from __future__ import annotations
