@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from client_plugin.archive.models import Completeness
 from client_plugin.archive.received import CatalogueReason
 from client_plugin.governance.policy import Rule
 from client_plugin.intake import deidentify
@@ -29,7 +30,8 @@ READ_AT_SCRAPE: dict[str, set[str]] = {
 ENUMERATIONS: dict[str, set[str]] = {
     node_instruments.QUARANTINED.name: {str(r) for e in (IntakeReason, CatalogueReason, deidentify.Reason) for r in e},
     node_instruments.DEIDENTIFICATION_ACTIONS.name: {str(done) for done in deidentify.Done},
-    node_instruments.JOBS_REFUSED.name: {str(rule) for rule in Rule},
+    node_instruments.JOBS_REFUSED.name: {str(rule) for rule in Rule if rule is not Rule.ALLOWED},
+    node_instruments.STUDIES_SEALED.name: {str(completeness) for completeness in Completeness},
 }
 """Instruments that take the members of another package's enumerations."""
 BUCKETS = re.compile(r"\+Inf|\d+(\.\d+)?(e[-+]\d+)?")

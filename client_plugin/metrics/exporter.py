@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
 
+from client_plugin.archive.models import Completeness
 from client_plugin.archive.received import CatalogueReason
 from client_plugin.config import ConfigError, MetricsConfig, NodeConfig
 from client_plugin.governance.policy import Rule
@@ -75,6 +76,7 @@ class MetricsServer:
         for reasons in (IntakeReason, CatalogueReason, deidentify.Reason):
             instruments.QUARANTINED.start(reasons)
         instruments.DEIDENTIFICATION_ACTIONS.start(deidentify.Done)
+        instruments.STUDIES_SEALED.start(Completeness)
         instruments.JOBS_REFUSED.start(rule for rule in Rule if rule is not Rule.ALLOWED)
         metrics = self._config.metrics
         parts: tuple[Collector, ...] = (counted(self._config.root), self._facts, *self._sampled, Build())
