@@ -29,6 +29,7 @@ from pydicom.filewriter import write_dataset
 
 from benchmarks import deidentifiers, planting, results, workers
 from benchmarks.deidentifiers import PEERS, Deidentify
+from benchmarks.planting import pictures
 from client_plugin.intake.deidentify import Quarantine, burned_in, text_detector
 from client_plugin.intake.deidentify.screening import TextRisk, sop_class, text_risk
 
@@ -151,9 +152,9 @@ def survivors() -> tuple[list[results.Figure], dict[str, object]]:
     return figures, {**details, "refused_or_failed": failed}
 
 
-def text(pictures: int) -> tuple[list[results.Figure], dict[str, object]]:
+def text(count: int) -> tuple[list[results.Figure], dict[str, object]]:
     """Text drawn into real pictures that is gone afterwards; real ultrasound; false alarms on real CT and MR."""
-    real = _real_sections()[:pictures]
+    real = _real_sections()[:count]
     rng = np.random.default_rng(0)
     drawn = gone = alarms = 0
     for index, frame in enumerate(real):
@@ -170,6 +171,28 @@ def text(pictures: int) -> tuple[list[results.Figure], dict[str, object]]:
         results.Figure("CT and MR without text: false alarms", round(alarms / len(real), 3), "per picture"),
     ]
     return figures, {"pictures": len(real), "ultrasound_words_before": before}
+
+
+def burned(count: int) -> tuple[list[results.Figure], dict[str, object]]:
+    """Identifiers burned into real pictures in many fonts, sizes and contrasts: whether strokes or words are left."""
+    run = deidentifiers.ours()
+    searched = left = refused = 0
+    missed = []
+    for picture in pictures.pictures(count):
+        try:
+            output = run(picture.data)
+        except Quarantine:
+            refused += 1
+            continue
+        still = pictures.left(picture, output)
+        searched, left = searched + len(picture.lines), left + len(still)
+        missed += [f"{picture.kind}, {picture.look}"] * len(still)
+    gone = round(1 - left / searched, 4)
+    figures = [
+        results.Figure("burned-in identifiers gone (US, CR, XA, SC)", gone, "share", required=0.97),
+        results.Figure("such pictures quarantined", round(refused / count, 3), "share"),
+    ]
+    return figures, {"pictures": count, "lines_searched": searched, "lines_left": missed}
 
 
 def _real_sections() -> list[NDArray[np.uint8]]:
@@ -241,11 +264,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     load = round(os.getloadavg()[0], 1)
     figures = speed(*((3, 10) if options.quick else (7, 40)))
     left, corpus = survivors()
-    pictures, pixels = text(20 if options.quick else 100)
+    read, pixels = text(20 if options.quick else 100)
     rates, load_runs = throughput(80 if options.quick else 800)
     figures += rates
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    figures += [*left, *pictures]
+    gone, lines = burned(12 if options.quick else 80)
+    figures += [*left, *read, *gone]
     print(results.table(figures))
     packages = ["pydicom", "highdicom", "onnxruntime", "rapidocr-onnxruntime", *PEERS]
     print(
@@ -255,6 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             packages,
             corpus=corpus,
             pictures=pixels,
+            burned_in=lines,
             throughput=load_runs,
             peak_memory_mb=round(memory),
             load_at_start=load,

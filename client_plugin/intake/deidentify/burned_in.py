@@ -6,6 +6,8 @@ what the detector finds is blanked, and the detector looks again.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -20,6 +22,10 @@ from client_plugin.intake.deidentify.text_detector import Box
 _SMALLEST_SHARE = 0.1
 #: How sure the reader must be of how many characters before a finding outside risky classes counts as text.
 _SURE, _CHARACTERS = 0.7, 2
+#: How often is looked again; in heights of a line: how far apart its words are, how far it may go on unseen.
+_ROUNDS, _GAP, _ENDS = 3, 6, 4
+#: Share of the picture's height that a line of text has at most, unless it can be read.
+_TALLEST = 0.1
 #: Text that is still read after blanking.
 _LEFT_SURE, _LEFT_CHARACTERS = 0.8, 3
 
@@ -50,20 +56,51 @@ def clean(dataset: Dataset, regions: list[Box], *, everything: bool) -> list[Box
         pixels = decode(dataset)
     except (RuntimeError, ValueError, AttributeError, KeyError, TypeError, NotImplementedError, EOFError):
         raise Quarantine(Reason.PIXELS_NOT_DECODABLE) from None
-    find = text_detector.find if everything else readable
+    find = text_like if everything else readable
     outside = _outside(pixels.shape[1:3], regions)
-    boxes = sorted({b for frame in shown(dataset, pixels) for b in find(frame)}, key=lambda b: (b.top, b.left))
-    if not boxes and not outside.any():
-        return []
     black = _black(dataset, pixels)
     pixels[:, outside] = black
+    ends = 0 if everything else _ENDS
+    blanked: set[Box] = set()
+    for _ in range(_ROUNDS):  # without the brightest text the next one is seen
+        found = {box for frame in shown(dataset, pixels) for box in lines(find(frame), ends)} - blanked
+        if not found:
+            break
+        for box in found:
+            pixels[:, *box.slices] = black
+        blanked |= found
+    else:
+        for frame in shown(dataset, pixels):
+            if any(_is_text(frame, box, _LEFT_SURE, _LEFT_CHARACTERS) for box in text_detector.find(frame)):
+                raise Quarantine(Reason.BURNED_IN_TEXT)
+    if blanked or outside.any():
+        _encode(dataset, pixels)
+    return sorted(blanked, key=lambda box: (box.top, box.left))
+
+
+def lines(boxes: list[Box], ends: int = 0) -> list[Box]:
+    """``boxes``, and what lies between two of one line: the word there was only too faint to be found.
+
+    Parameters
+    ----------
+    ends : int
+        By how many heights each is made longer: in front of anatomy a name may fade in the middle of a word.
+
+    Examples
+    --------
+    >>> lines([Box(0, 0, 10, 40), Box(1, 60, 11, 90)])[-1]
+    Box(top=0, left=0, bottom=11, right=90)
+    """
+    joined = []
     for box in boxes:
-        pixels[:, *box.slices] = black
-    for frame in shown(dataset, pixels):
-        if any(_is_text(frame, box, _LEFT_SURE, _LEFT_CHARACTERS) for box in text_detector.find(frame)):
-            raise Quarantine(Reason.BURNED_IN_TEXT)
-    _encode(dataset, pixels)
-    return boxes
+        more = ends * (box.bottom - box.top)
+        joined.append(Box(box.top, max(0, box.left - more), box.bottom, box.right + more))
+    for a, b in itertools.permutations(boxes, 2):
+        height = min(a.bottom - a.top, b.bottom - b.top)
+        overlap = min(a.bottom, b.bottom) - max(a.top, b.top)
+        if overlap > height / 2 and 0 < b.left - a.right < _GAP * height:
+            joined.append(Box(min(a.top, b.top), a.left, max(a.bottom, b.bottom), b.right))
+    return joined
 
 
 def ultrasound_regions(ds: Dataset) -> list[Box]:
@@ -78,6 +115,13 @@ def ultrasound_regions(ds: Dataset) -> list[Box]:
         if 0 <= left < right and 0 <= top < bottom:
             boxes.append(Box(top, left, bottom + 1, right + 1))
     return boxes
+
+
+def text_like(frame: NDArray[np.uint8]) -> list[Box]:
+    """Where there may be text in a picture of shape (rows, columns, 3), read or not; flow and tissue are taller."""
+    tallest = _TALLEST * frame.shape[0]
+    boxes = text_detector.find(frame)
+    return [box for box in boxes if box.bottom - box.top <= tallest or _is_text(frame, box, _SURE, _CHARACTERS)]
 
 
 def readable(frame: NDArray[np.uint8]) -> list[Box]:
