@@ -1,5 +1,6 @@
 """Heads: real ones from pydicom's test files, with their labels and without."""
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ HEAD_MR = "dicomdirtests/98892003/MR1/5641"
 
 def real(name: str) -> Dataset:
     """One of pydicom's files; a name without a suffix is one of its file set's."""
+    if name.startswith("humans"):
+        return dcmread(Path(str(resources.files("deid_data"))) / "data" / name)
     folder = Path(get_testdata_file("CT_small.dcm", read=False, download=False)).parent
     return dcmread(folder / name) if "/" in name else dcmread(get_testdata_file(name, read=False, download=False))
 
@@ -98,7 +101,9 @@ def test_what_codes_say(ct: Dataset, value: str, scheme: str, meaning: str, expe
     assert region(ds) is expected
 
 
-@pytest.mark.parametrize("name", [HEAD_CT, HEAD_MR, "MR_small.dcm"])
+@pytest.mark.parametrize(
+    "name", [HEAD_CT, HEAD_MR, "MR_small.dcm", "693_UNCR.dcm", "humans/ctbrain1.dcm", "humans/ctbrain2.dcm"]
+)
 def test_real_heads_without_any_label_are_refused(name: str) -> None:
     assert decided(unlabelled(real(name))) is Reason.POSSIBLE_FACE
 
@@ -168,3 +173,7 @@ def test_a_section_that_cannot_be_measured_may_be_a_head(ct: Dataset) -> None:
         ds[keyword] = kept
     ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]  # coronal: its height says nothing
     assert decided(ds) is Reason.POSSIBLE_FACE
+
+
+def test_a_real_abdomen_without_any_label_is_kept() -> None:
+    assert decided(unlabelled(real("explicit_VR-UN.dcm"))) is None

@@ -8,6 +8,7 @@ from pydicom import Dataset
 from client_plugin.archive.instance import ArchivedInstance
 from client_plugin.config import DeidentificationConfig
 from client_plugin.intake.deidentify import Deidentifier, Option, Profile, Quarantine, Reason
+from client_plugin.intake.deidentify.profile import SWITCHES
 
 from .conftest import FixedKeys, read, written
 
@@ -146,8 +147,15 @@ def test_the_catalogue_learns_the_rules(keys: FixedKeys, ct: Dataset) -> None:
     assert ArchivedInstance.from_dataset(done.dataset, done.pseudonym).rules == profile.digest == done.profile_digest
 
 
-def test_every_option_is_recorded_with_its_code(apply: Apply, ct: Dataset) -> None:
-    names = list(DeidentificationConfig.model_fields)
-    everything = {n: True for n in names if n.startswith(("clean_", "retain_"))}
-    codes = {c.CodeValue for c in apply(ct, **everything).DeidentificationMethodCodeSequence}
-    assert codes == {option.code for option in Option}
+@pytest.mark.parametrize("key", SWITCHES)
+@pytest.mark.parametrize("on", [True, False])
+def test_every_option_is_recorded_with_its_code(apply: Apply, ct: Dataset, key: str, *, on: bool) -> None:
+    codes = {code.CodeValue: code for code in apply(ct, **{key: on}).DeidentificationMethodCodeSequence}
+    option = SWITCHES[key]
+    assert (option.code in codes) is on
+    assert Option.BASIC.code in codes
+    for code in codes.values():
+        assert (code.CodingSchemeDesignator, code.CodeMeaning) == (
+            "DCM",
+            Option((code.CodeValue, code.CodeMeaning)).meaning,
+        )
