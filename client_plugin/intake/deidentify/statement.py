@@ -80,6 +80,14 @@ The catalogue keeps the digest of the rules with each instance. `fedpacs studies
 other rules made, `fedpacs withdraw --outdated` takes them out of the archive; then the PACS sends them, or
 `fedpacs pull` fetches them, again. They get the UIDs and the pseudonym they had.
 
+## Text in pictures
+
+Text is looked for in every picture of a kind that carries it as a rule (ultrasound, endoscopy, photographs, captured
+screens, whatever says so itself), and in those that may (projections, localizers, derived pictures). In the former
+everything outside of the declared ultrasound regions goes, and every line that looks like text; in the latter what can
+be read, what lies between two words of a line, and a little on both sides, since a name may fade in front of anatomy.
+Then it is looked again, up to three times; what can still be read is quarantined.
+
 ## Faces
 
 Sections (CT, MR, PET, cone beam) and photographs of a head are quarantined, not defaced: a defacing tool needs a whole
