@@ -19,7 +19,7 @@ from client_plugin.intake.deidentify.codes import Option, Rule
 from client_plugin.intake.deidentify.identifiers import normal
 
 #: Raised by hand when the engine changes what it does to an instance: part of what the catalogue keeps per object.
-VERSION = "2"
+VERSION = "3"
 
 
 #: Key in the site's configuration -> the option it switches.
@@ -101,6 +101,8 @@ _BY_VR = {
 _PATIENT_ATTRIBUTES = frozenset({0x00100010, 0x00100020})
 _CHARSET = 0x00080005
 _GRAPHIC_ANNOTATIONS = 0x00700001
+_CONTENT_LABEL = 0x00700080
+"""A CS, but what somebody types in as a title: the code of an institution as well as of a finding."""
 _PIXELS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 #: Opaque bytes that a picture or a curve cannot do without: lookup tables, waveform samples, their padding.
 _SAFE_BULK = frozenset(
@@ -243,6 +245,8 @@ class Profile:
             return Step(required(type_), Rule.DATE, vrs, type_)
         if vr == "UI" and Option.RETAIN_UIDS in self.options:
             return Step(Op.KEEP, rule, vrs, type_)
+        if tag == _CONTENT_LABEL:
+            return Step(Op.TEXT, rule, vrs, type_)
         if vr in _TEXT_VRS:
             op = Op.CODE_VALUE if tag in _CODE_VALUES else Op.LABEL if tag in _TECHNICAL else Op.TEXT
             return Step(op, rule, vrs, type_)

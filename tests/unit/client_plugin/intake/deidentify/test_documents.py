@@ -76,7 +76,7 @@ def test_a_presentation_state_loses_its_author_and_keeps_its_references(
         ct,
         sop_class,
         "PR",
-        ContentLabel="ERIKA",
+        ContentLabel="ZWIEBELFISCH LIVER",
         ContentDescription="liver lesion of Erika",
         ContentCreatorName="Quacksalber^Wilfried",
         ReferencedSeriesSequence=[series],
@@ -85,6 +85,7 @@ def test_a_presentation_state_loses_its_author_and_keeps_its_references(
     out = deidentifier.apply(ds)
     after = read(out.encoded())
     assert not any(name in out.encoded() for name in PEOPLE)
+    assert after.ContentLabel == "LIVER"  # a code string that nobody in the instance is called by
     if "ReferencedSeriesSequence" in after:  # a blending state refers in another place
         (reference,) = after.ReferencedSeriesSequence
         assert reference.SeriesInstanceUID == after.SeriesInstanceUID
