@@ -27,9 +27,6 @@ def run(args: argparse.Namespace) -> int:
         f"{args.patient}: {gone.studies} studies with {gone.instances} instances "
         f"and {gone.raw_copies} raw copies destroyed"
     )
-    if gone.unattributed:
-        print(
-            f"{gone.unattributed} raw copies in quarantine belong to nobody known. "
-            "`fedpacs quarantine` lists them; drop what may be this patient's."
-        )
+    if gone.unclear:
+        print(f"{gone.unclear} raw copies in quarantine were destroyed too: nobody could tell whose they were")
     return 0 if gone.known else 1

@@ -21,7 +21,7 @@ _SOP_CLASS = (0x0008, 0x0016)
 _SOP_INSTANCE = (0x0008, 0x0018)
 _IMPLICIT = "1.2.840.10008.1.2"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 _LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 _UNDEFINED = 0xFFFFFFFF
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -71,7 +71,7 @@ def naming(head: bytes, transfer_syntax: str, command: Named) -> Naming:
     command
         The UIDs of the C-STORE request.
     """
-    if transfer_syntax in _DEFLATED and (inflated := _inflate(head)) is not None:
+    if transfer_syntax in DEFLATED and (inflated := _inflate(head)) is not None:
         head = inflated
     try:
         found = _walk(head, implicit=transfer_syntax == _IMPLICIT, order=">" if transfer_syntax == _BIG_ENDIAN else "<")
