@@ -26,7 +26,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
-from benchmarks import receivers, results
+from benchmarks import intake_profile, receivers, results
 from benchmarks.receivers import NAGLE_OFF, Receiver
 
 WORK = Path(__file__).parent / ".work"
@@ -170,12 +170,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="compare at real-time priority (root), on a machine that is busy with other things",
     )
+    parser.add_argument("--profile", action="store_true", help="show where the time of an instance goes, and no more")
     options = parser.parse_args(argv)
     WORK.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=WORK))  # on the disk of the repository, not on a memory file system
     try:
         file = folder / "ct.dcm"
         image().save_as(file)
+        if options.profile:
+            found = intake_profile.stages(folder, image(), 60 if options.quick else 300)
+            loads = intake_profile.machine(folder, file, 30 if options.quick else 200)
+            print(intake_profile.table(found, loads))
+            return 0
         turns, instances = (3, 60) if options.quick else (5, 200)
         if options.realtime:
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(20))  # senders and receivers inherit it

@@ -229,6 +229,10 @@ class Incoming:
         """Seal the end and sync the file."""
         self._sealed.finish()
         os.fsync(self._file.fileno())
+        return self.finished()
+
+    def finished(self) -> Spooled:
+        """Close the file, which was synced, and say what it holds."""
         self._file.close()
         return Spooled(
             name=self.name,
