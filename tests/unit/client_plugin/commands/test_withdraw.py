@@ -19,6 +19,7 @@ from client_plugin.intake.committer import GroupCommitter
 from client_plugin.intake.deidentify import Deidentifier, Profile
 from client_plugin.intake.pipeline import Pipeline
 from client_plugin.intake.spool import Origin, Spool
+from client_plugin.intake.study_names import StudyNames
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def receive(kit: Path) -> Outcome:
     incoming = spool.begin(Origin(ds.SOPClassUID, ds.SOPInstanceUID, "1.2.840.10008.1.2.1", "PACS"))
     incoming.write(buffer.getvalue())
     outcome = GroupCommitter(spool, archive.catalogue).commit(incoming.finish())
-    pipeline = Pipeline(spool, archive, Deidentifier(Profile.from_config(config.deidentification), keys), max_tries=3)
+    deidentifier = Deidentifier(Profile.from_config(config.deidentification), keys)
+    pipeline = Pipeline(spool, archive, deidentifier, max_tries=3, names=StudyNames(config, keys))
     pipeline.archive([w for row in archive.catalogue.claim("worker", 9) if (w := pipeline.prepare(row))])
     spool.close()
     archive.close()
