@@ -254,6 +254,7 @@ class ReceivingSocket(AssociationSocket):
         self._wakeup, self._waker = socket.socketpair()
         self._wakeup.setblocking(False)
         self._waker.setblocking(False)
+        self._poller, self._polled = self._new_poller(-1), -1
         self._buffer = bytearray()
         self._unread = b""
 
@@ -272,15 +273,21 @@ class ReceivingSocket(AssociationSocket):
         connection = self.socket if self._is_connected else None
         if isinstance(connection, ssl.SSLSocket) and connection.pending():
             return True
-        poller = select.poll()
-        poller.register(self._wakeup, select.POLLIN)
-        if connection is not None and connection.fileno() >= 0:
-            poller.register(connection, select.POLLIN)
-        woken = {descriptor for descriptor, _ in poller.poll(_POLL * 1000)}
+        descriptor = connection.fileno() if connection is not None else -1
+        if descriptor != self._polled:
+            self._poller, self._polled = self._new_poller(descriptor), descriptor
+        woken = {found for found, _ in self._poller.poll(_POLL * 1000)}
         if self._wakeup.fileno() in woken:
             with contextlib.suppress(BlockingIOError):
                 self._wakeup.recv(4096)
-        return connection is not None and connection.fileno() in woken
+        return descriptor in woken
+
+    def _new_poller(self, descriptor: int) -> select.poll:
+        poller = select.poll()
+        poller.register(self._wakeup, select.POLLIN)
+        if descriptor >= 0:
+            poller.register(descriptor, select.POLLIN)
+        return poller
 
     def recv(self, nr_bytes: int) -> bytes:
         """Up to ``nr_bytes``; fewer, if the connection ends."""

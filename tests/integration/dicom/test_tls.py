@@ -40,7 +40,7 @@ def storescu(node: Node, *options: str) -> subprocess.CompletedProcess[str]:
 
 def received(node: Node) -> int:
     counts = node.catalogue.counts()
-    return counts["spool_pending"] + counts["instances"]
+    return counts["spool_pending"] + counts["instances"] + counts["quarantine"]
 
 
 def test_a_peer_with_a_certificate_of_our_authority_can_store(node: Node, authority: Authority) -> None:
