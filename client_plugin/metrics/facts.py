@@ -175,8 +175,9 @@ def as_metrics(facts: Facts, config: NodeConfig, now: float) -> Iterator[Metric]
     expected = GaugeMetricFamily("fedpacs_processes_expected", "Processes that should run, by role", labels=["role"])
     expected.add_metric(["listener"], config.dicom.processes)
     expected.add_metric(["worker"], config.intake.workers)
-    expected.add_metric(["puller"], config.can_pull)
-    expected.add_metric(["sender"], config.send.enabled)
+    for role, wanted in (("puller", config.can_pull), ("sender", config.send.enabled)):
+        if wanted:  # a role that is not wanted is no series: one of 0 would be missed by the alert on missing ones
+            expected.add_metric([role], 1)
     yield expected
     certificates = GaugeMetricFamily(
         "fedpacs_certificate_expiry_timestamp_seconds",

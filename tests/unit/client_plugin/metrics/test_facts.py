@@ -77,6 +77,17 @@ def test_ages_grow_until_the_next_reading(config: NodeConfig) -> None:
     assert values["fedpacs_time_seconds"] == 1010
 
 
+def test_only_processes_that_are_wanted_are_expected(config: NodeConfig) -> None:
+    peer = {"ae_title": "PACS", "addresses": ["127.0.0.1"], "host": "127.0.0.1", "port": 104}
+    both = NodeConfig.model_validate(
+        {**config.model_dump(), "kit": config.kit, "dicom": {"peers": [peer]}, "send": {"enabled": True}}
+    )
+    facts = read_facts(config)
+    for role in ("puller", "sender"):
+        assert f"fedpacs_processes_expected{{{role}}}" not in shown(facts, config, 0)
+        assert shown(facts, both, 0)[f"fedpacs_processes_expected{{{role}}}"] == 1
+
+
 def test_an_empty_spool_has_age_zero(config: NodeConfig) -> None:
     values = shown(read_facts(config), config, time.time())
     assert values["fedpacs_spool_oldest_age_seconds"] == 0
