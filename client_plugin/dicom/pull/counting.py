@@ -19,10 +19,13 @@ from client_plugin.archive.sealing import SealBroken
 from client_plugin.config import NodeConfig
 from client_plugin.dicom.pull.query import PullQuery
 from client_plugin.dicom.pull.schedule import backoff
-from client_plugin.dicom.pull.source import PullError, Source, Watch
+from client_plugin.dicom.pull.source import FINAL, PullError, PullReason, Source, Watch
 from observability import logs
 
 log = logging.getLogger(__name__)
+
+_NEVER = FINAL | {PullReason.REJECTED}
+"""A PACS that answers so will not tell: studies do not wait for it."""
 
 
 class Names(Protocol):
@@ -98,8 +101,11 @@ class Counting:
         try:
             expected = count(self._source, self._names.original(study.study_uid, study.target))
         except PullError as error:
-            self._catalogue.not_counted(study, again)
             log.warning("a study could not be counted", extra=logs.fields(reason=error.reason))
+            if error.reason in _NEVER:
+                self._catalogue.counted(study, None, asked_at, again)
+            else:
+                self._catalogue.not_counted(study, again)
         except SealBroken:  # made under a key that was lost: nobody can tell any more
             self._catalogue.counted(study, None, asked_at, again)
             log.exception("a study's name at its PACS cannot be read")

@@ -49,7 +49,13 @@ def test_a_pacs_counts_or_lists_or_does_not_know(answer: int | list[str] | None,
 
 @pytest.mark.parametrize(
     ("answer", "after"),
-    [(1, Completeness.COMPLETE), (2, None), (PullReason.UNREACHABLE, None), (None, Completeness.UNKNOWN)],
+    [
+        (1, Completeness.COMPLETE),
+        (2, None),
+        (PullReason.UNREACHABLE, None),
+        (PullReason.REJECTED, Completeness.UNKNOWN),
+        (None, Completeness.UNKNOWN),
+    ],
 )
 def test_quiet_studies_are_asked_about_by_their_original_name(
     tmp_path: Path, answer: int | PullReason | None, after: Completeness | None
