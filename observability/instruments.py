@@ -47,6 +47,9 @@ def registry() -> CollectorRegistry:
         if _registry is None:
             from prometheus_client import CollectorRegistry
 
+            from observability import reserving
+
+            reserving.install()
             _registry = CollectorRegistry(auto_describe=True)
         return _registry
 

@@ -72,6 +72,38 @@ def test_a_full_disk_is_answered_and_survived(disk: SmallDisk, tmp_path: Path) -
     assert {row.spool_name for row in kept} <= {path.stem for path in (disk.storage / "spool").glob("*.sealed")}
 
 
+COUNTING = """
+import os, sys
+from pathlib import Path
+from observability import setup
+storage = Path(sys.argv[1])
+setup.share(storage)
+from client_plugin.metrics import instruments
+from client_plugin.metrics.labels import Received
+instruments.RECEIVED_INSTANCES.inc(Received.STORED)
+instruments.RECEIVE_SECONDS.observe(Received.STORED, 0.1)
+ballast = os.open(storage / "ballast", os.O_CREAT | os.O_WRONLY)
+try:
+    while True:
+        os.write(ballast, bytes(4096))
+except OSError:
+    pass
+for outcome in Received:  # more than a page of names
+    instruments.RECEIVED_INSTANCES.inc(outcome)
+    instruments.RECEIVE_SECONDS.observe(outcome, 0.1)
+print("counted")
+"""
+
+
+def test_counting_that_the_disk_is_full_does_not_kill(tmp_path: Path) -> None:
+    counting = f"mount -t tmpfs -o size=4m none {tmp_path} && exec {sys.executable} -c '{COUNTING}' {tmp_path}"
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", counting]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[3]
+    )
+    assert (done.returncode, done.stdout) == (0, "counted\n"), done.stderr
+
+
 def test_below_the_floor_associations_are_rejected_for_now(tmp_path: Path) -> None:
     with running(tmp_path / "kit", intake={"min_free_bytes": 1 << 60}, dicom={"processes": 1}) as node:
         association = associate(node.port, [(CT, EXPLICIT)])
