@@ -11,9 +11,10 @@ import pytest
 from client_plugin.cli import main
 from client_plugin.learning.executor import FederatedTraining
 from client_plugin.privacy.session import AggregationSession
+from observability.nvflare_events import JobTimes
 from server_config.workflow import EncryptedFedAvg
 
-CLASSES = {one.__name__: one for one in (AggregationSession, EncryptedFedAvg, FederatedTraining)}
+CLASSES = {one.__name__: one for one in (AggregationSession, EncryptedFedAvg, FederatedTraining, JobTimes)}
 
 
 def built(folder: Path, name: str, *options: str) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def built(folder: Path, name: str, *options: str) -> dict[str, Any]:
     assert main(["job", name, "--out", str(folder), *options]) == 0
     config = folder / name / "app" / "config"
     server, client = (json.loads((config / f"config_fed_{side}.json").read_text()) for side in ("server", "client"))
-    parts = [*server["workflows"], *client["components"], client["executors"][1]["executor"]]
+    parts = [*server["workflows"], *server["components"], *client["components"], client["executors"][1]["executor"]]
     return {one["path"].rpartition(".")[2]: CLASSES[one["path"].rpartition(".")[2]](**one["args"]) for one in parts}
 
 
