@@ -103,6 +103,31 @@ def test_the_job_and_its_rounds_are_counted_once(outcome: Outcome) -> None:
     assert len(hospitals) == len(SITES)
 
 
+def value(text: str, series: str) -> float:
+    """Of one series in an endpoint's text; 0 when it is not there."""
+    (found,) = re.findall(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE) or ["0"]
+    return float(found)
+
+
+def test_every_step_of_the_encrypted_sum_is_measured(outcome: Outcome) -> None:
+    hospitals = [text for text in outcome.watched.exposed.values() if "fedpacs_spool_instances" in text]
+    assert len(hospitals) == len(SITES)
+    for text in hospitals:
+        for step in ("encode", "encrypt", "serialize", "open"):
+            assert value(text, f'fedpacs_sealing_seconds_count{{step="{step}"}}') == 2, step  # two rounds
+            assert value(text, f'fedpacs_sealing_seconds_sum{{step="{step}"}}') > 0, step
+        for step in ("upload", "download"):
+            assert value(text, f'fedpacs_sealing_bytes_total{{step="{step}"}}') > 10_000, step
+    (server,) = [text for text in outcome.watched.exposed.values() if "fedpacs_server_round " in text]
+    assert value(server, "fedpacs_server_add_seconds_count") == 2 * len(SITES)
+    assert value(server, "fedpacs_server_add_seconds_sum") > 0
+    assert value(server, "fedpacs_server_update_bytes_total") > 10_000
+    assert value(server, "fedpacs_server_sum_bytes_total") > 10_000
+    # A gauge of a living job process, so Prometheus has it and an endpoint after the job has not.
+    noise = [found for (_, title, _), found in outcome.watched.answers.items() if title == "Noise budget"]
+    assert any(number > 0 for found in noise for series in found for number in series.values if math.isfinite(number))
+
+
 def test_status_pages_tell_of_the_run(outcome: Outcome) -> None:
     assert sorted(outcome.watched.pages) == SITES
     for page in outcome.watched.pages.values():

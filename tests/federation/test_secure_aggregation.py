@@ -12,7 +12,7 @@ import pytest
 from tests.federation.conftest import SITES
 from tests.federation.consortium import Consortium
 from tests.federation.jobs import job
-from tests.federation.numpy_executor import SHAPES
+from tests.federation.numpy_executor import SHAPES, weight
 from tests.federation.outcomes import expected, got, means, model, rounds
 
 pytestmark = pytest.mark.federation
@@ -40,13 +40,28 @@ def test_what_is_not_sealed_does_not_leave(consortium: Consortium) -> None:
     assert all(progress["finish"][site]["metrics"] == {"loss": 0.25} for site in SITES)
 
 
-def test_a_job_that_loses_a_required_site_does_not_finish(consortium: Consortium) -> None:
-    wanted = job(executor={"misbehave": {"hospital-b": ["nan"]}}, server={"required_sites": ["hospital-b"]})
-    job_id = consortium.submit(*wanted)
-    assert consortium.wait(job_id) not in ("FINISHED:COMPLETED", "FINISHED:OK")
-    progress = rounds(consortium, job_id)
-    assert progress["phase"] == "failed"
-    assert "hospital-b" in progress["error"]
+def test_a_job_that_loses_a_required_site_or_too_much_of_the_data_does_not_finish(consortium: Consortium) -> None:
+    """With the other kinds of sums: masks alone, 16 and 21 bits. Their first rounds are whole."""
+    executor = {"misbehave": {"hospital-b": ["", "nan"]}}
+    without_b = sum(weight(site) for site in WITHOUT_B) / sum(weight(site) for site in SITES)
+    kinds = {16: ("masks", {"min_share": without_b + 0.01}, 1e-4), 21: ("he", {"required_sites": ["hospital-b"]}, 1e-5)}
+    submitted = {}
+    for bits, (encryption, quorum, _) in kinds.items():
+        client = {"bits": bits, "min_share": quorum.get("min_share", 0.0)}
+        server = {"bits": bits, "num_rounds": 3, **quorum}
+        submitted[bits] = consortium.submit(*job(encryption, executor=executor, server=server, client=client))
+    for bits, job_id in submitted.items():
+        assert consortium.wait(job_id) not in ("FINISHED:COMPLETED", "FINISHED:OK")
+        assert rounds(consortium, job_id)["phase"] == "failed"
+        for site in SITES:
+            (given,) = means(consortium, site, job_id).values()
+            for name, values in expected(SITES, 0).items():
+                assert np.abs(np.array(given[name]) - values).max() < kinds[bits][2], (bits, site)
+    assert "hospital-b is missing" in rounds(consortium, submitted[21])["error"]
+    # The server knows no weights: the hospitals refuse to open the second sum.
+    for site in SITES:
+        audit = (consortium.kit(site) / submitted[16] / "audit.log").read_text()
+        assert "too_little_data" in audit, site
 
 
 def test_a_slow_site_is_left_out_and_gets_what_it_missed(consortium: Consortium) -> None:
