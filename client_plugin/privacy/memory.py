@@ -66,15 +66,18 @@ class Memory:
             log.error("what was kept is not used: %s", error)  # noqa: TRY400 - no traceback
 
     def keep_model(self, site: Site) -> None:
-        """Keep the model when a sum was added to it."""
-        if site.standing <= self._kept_step:
+        """Keep the model when a sum was added to it. A full disk does not stop the round: the file before stays."""
+        model = site.keep_model() if site.standing > self._kept_step else None
+        if model is None:
             return
-        model = site.keep_model()
-        if model is not None:
+        try:
             self._kept.write_model(model)
-            self._kept_step = site.standing
-            if self._source is not None:
-                self._source.destroy("model")  # this job has it now
+        except OSError as error:
+            log.error("the model of round %d is not kept: %s; make room", site.standing + 1, error.strerror)  # noqa: TRY400
+            return
+        self._kept_step = site.standing
+        if self._source is not None:
+            self._source.destroy("model")  # this job has it now
 
     def keep_own(self, data: bytes) -> None:
         """Keep what the executor alone has."""
@@ -90,8 +93,14 @@ class Memory:
         return own
 
     def keep_keys(self, site: Site) -> None:
-        """Keep the keys and the record of their use."""
-        self._kept.write_keys(site.keep_keys())
+        """Keep the keys and the record of their use. Keys whose record cannot be written are destroyed on disk: without
+        them a new process gets in through the ceremony, with an old record it could reveal twice.
+        """
+        try:
+            self._kept.write_keys(site.keep_keys())
+        except OSError as error:
+            log.error("the keys are not kept: %s; make room", error.strerror)  # noqa: TRY400 - no traceback
+            self._kept.destroy("keys")
 
     def end(self) -> None:
         """The job's process ends in good order: no keys stay; the model stays if the job has not finished, so that it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,25 @@ def test_a_clone_of_an_interrupted_job_goes_on_from_its_model(hospitals: list[Ho
         assert kept(one) == {f"{RESUMED}.keys", f"{RESUMED}.model", f"{RESUMED}.own", f"{JOB}.own"}
         one.session.handle_event(EventType.END_RUN, one.context)
         assert kept(one) == set()
+
+
+def test_a_full_disk_stops_no_round_and_leaves_no_old_record(
+    hospitals: list[Hospital], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = ceremony(hospitals)
+    closed = train(hospitals, server, 0)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("client_plugin.privacy.kept.tempfile.mkstemp", full)
+        closed = train(hospitals, server, 1, closed)
+    assert "the keys are not kept: No space left on device; make room" in caplog.text
+    assert "the model of round 1 is not kept: No space left on device; make room" in caplog.text
+    assert kept(hospitals[0]) == set()
+    train(hospitals, server, 2, closed)  # there is room again
+    assert kept(hospitals[0]) == {f"{JOB}.keys", f"{JOB}.model"}
 
 
 def test_a_job_that_is_no_clone_starts_anew(hospitals: list[Hospital]) -> None:
