@@ -46,3 +46,9 @@ def expected(sites: tuple[str, ...], step: int) -> dict[str, Any]:
         name: np.average([update(site, step)[name] for site in sites], axis=0, weights=weights).ravel()
         for name in SHAPES
     }
+
+
+def audited(consortium: Consortium, site: str, job_id: str) -> set[str]:
+    """Names of the refusals in the site's audit log of a job."""
+    lines = (consortium.kit(site) / job_id / "audit.log").read_text().splitlines()
+    return {line.split(" refused: ")[1].split(":")[0] for line in lines if " refused: " in line}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from tests.federation.conftest import SITES
 from tests.federation.consortium import Consortium
 from tests.federation.jobs import job
 from tests.federation.numpy_executor import SHAPES
-from tests.federation.outcomes import expected, means, model, rounds
+from tests.federation.outcomes import audited, expected, means, model, rounds
 
 pytestmark = pytest.mark.federation
 
@@ -62,10 +64,14 @@ def contributors(attack: str, lie: str) -> tuple[str, ...]:
     return HONEST if attack or lie in ("sum of one", "fewer names") else SITES
 
 
-def audited(consortium: Consortium, site: str, job_id: str) -> set[str]:
-    """Names of the refusals in the site's audit log of a job."""
-    lines = (consortium.kit(site) / job_id / "audit.log").read_text().splitlines()
-    return {line.split(" refused: ")[1].split(":")[0] for line in lines if " refused: " in line}
+def test_the_server_cannot_open_anything(consortium: Consortium, jobs: dict[str, str]) -> None:
+    """No library that could is in its process, while it adds."""
+    job_id = jobs["script"]
+    consortium.wait_for_round(job_id, 2)
+    maps = Path(f"/proc/{consortium.job_process('localhost', job_id).pid}/maps").read_text()
+    assert "numpy" in maps
+    assert "tenseal" not in maps
+    assert "sealapi" not in maps
 
 
 def test_one_attack_a_round_and_every_sum_is_right(consortium: Consortium, jobs: dict[str, str]) -> None:
