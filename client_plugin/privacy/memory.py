@@ -39,6 +39,7 @@ class Memory:
         self._source = kept.of(source) if source else None
         self._return_code = return_code
         self._kept_step = -1
+        self._restored = False
         self.finished = False
         return_code.parent.mkdir(parents=True, exist_ok=True)
         return_code.write_text(str(int(JobReturnCode.UNKNOWN)), encoding="ascii")
@@ -50,8 +51,11 @@ class Memory:
 
     def restore(self, site: Site) -> None:
         """Give the site what an earlier process of this job kept, or one of the job that this one resumes. What cannot
-        be used is named in the log, and the site gets in through the key ceremony.
+        be used is named in the log, and the site gets in through the key ceremony. Once in the life of a process.
         """
+        if self._restored:
+            return
+        self._restored = True
         model = self._kept.read("model")
         if model is None and self._source is not None:
             model = self._source.read("model")

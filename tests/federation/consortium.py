@@ -186,10 +186,5 @@ class Consortium:
             assert time.monotonic() < deadline, f"round {number} of job {job} has not begun"
             time.sleep(0.1)
 
-    def wait_for_phase(self, job: str, phase: str) -> bool:
-        """Whether the server's journal says that the job is in this phase or has ended."""
-        path = self.kit("localhost") / job / "rounds.json"
-        return not path.exists() or json.loads(path.read_text())["phase"] in (phase, "finished")
-
     def log(self, participant: str) -> str:
         return (self.folder / f"{participant}.log").read_text(errors="replace")
