@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nvflare.apis.client import Client
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
@@ -23,32 +22,23 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.workspace import Workspace
 from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 
-from secure_aggregation import catching_up, simulation
-from secure_aggregation.ceremony import Settings, Wire
+from secure_aggregation import simulation
+from secure_aggregation.ceremony import Settings
 from secure_aggregation.errors import ProtocolError
 from secure_aggregation.identity import Authority, common_name
 from secure_aggregation.optimizer import ServerOptimizer
 from secure_aggregation.parameters import Encryption
 from secure_aggregation.rounds import FINISH, TRAIN, Closed, round_message
-from secure_aggregation.server import Ceremony
 from server_config import metrics
 from server_config.aggregator import EncryptedSums
+from server_config.ceremonies import Ceremonies
 from server_config.exchange import Answer, Exchange, JobFailedError, refusal, taking
 from server_config.progress import Journal, Progress, SiteRound
 
-TASK_ANNOUNCE = "fedpacs_announce"
-TASK_KEYS = "fedpacs_keys"
-TASK_CONFIRM = "fedpacs_confirm"
-TASK_READY = "fedpacs_ready"
 TASK_REVEAL = "fedpacs_reveal"
-TASK_PING = "fedpacs_ping"
-TASK_STATE = "fedpacs_state"
-TASK_CATCH_UP = "fedpacs_catch_up"
 HEADER_METRICS = "fedpacs.metrics"
 ROUNDS_FILE = "rounds.json"
 _MAX_METRICS = 32
-_PING_SECONDS = 2
-_NOTHING: Wire = np.empty(0, np.uint8)
 
 
 class EncryptedFedAvg(Controller):
@@ -114,8 +104,6 @@ class EncryptedFedAvg(Controller):
         self._finish_task = finish_task
         self._journal = Journal(Progress(self._num_rounds, encryption=encryption, bits=int(bits)))
         self._authority: Authority | None = None
-        self._epoch = 0
-        self._away: set[str] = set()
         self._configured: tuple[str, ...] = ()
 
     # --- NVFlare's interface ----------------------------------------------------------------------------------
@@ -140,11 +128,13 @@ class EncryptedFedAvg(Controller):
         try:
             # A site that drops out leaves the keys of the next round. It stays one that should contribute.
             self._configured = tuple(sorted(client.name for client in self._engine.get_clients()))
-            sums = self._ceremony(self._configured, run)
+            self._keys = self._ceremonies(run)
+            sums = self._keys.complete(self._configured)
             closed: Closed | None = None
-            for step in range(self._resume(sums, run), self._num_rounds):
+            for step in range(self._keys.resume(sums), self._num_rounds):
                 if closed is not None:
-                    sums = self._renew(step, sums, closed, run)
+                    due = bool(self._rekey_rounds) and step % self._rekey_rounds == 0
+                    sums = self._keys.renew(sums, closed, due=due)
                 closed = self._round(step, sums, closed, run)
             self._finish(sums, closed, run)
         except (JobFailedError, ProtocolError) as error:
@@ -152,6 +142,12 @@ class EncryptedFedAvg(Controller):
             self._journal.failed(str(error))
             metrics.aggregation_failed()
             self.system_panic(str(error), fl_ctx)
+
+    def _ceremonies(self, run: Exchange) -> Ceremonies:
+        assert self._authority is not None  # noqa: S101 - start_controller came first
+        return Ceremonies(
+            self._settings, self._authority, self._ceremony_timeout, self._check_sites, run, self._journal
+        )
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """See :class:`nvflare.apis.impl.controller.Controller`."""
@@ -173,91 +169,6 @@ class EncryptedFedAvg(Controller):
         answer = Answer(client.name, result, 0.0)
         metrics.update_received(metrics.UpdateOutcome.LATE, answer.payload.size)
         self.log_warning(fl_ctx, f"{task_name}: {client.name} answered after the deadline; its answer is not used")
-
-    # --- keys -------------------------------------------------------------------------------------------------
-
-    def _ceremony(self, sites: Collection[str], run: Exchange) -> EncryptedSums:
-        """Run ceremonies until one completes with the sites that are left."""
-        self._journal.phase("ceremony")
-        assert self._authority is not None  # noqa: S101 - start_controller came first
-        left = sorted(sites)
-        start = time.monotonic()
-        while True:
-            self._check_sites(left, self._settings.min_sites, "the key ceremony")
-            ceremony = Ceremony(run.job, self._epoch, self._settings, self._authority)
-            self._epoch += 1
-            lost = self._ceremony_once(ceremony, left, run)
-            if not lost:
-                break
-            self._away |= lost
-            left = [site for site in left if site not in lost]
-            run.log(f"key ceremony again, without {', '.join(sorted(lost))}")
-        roster = ceremony.roster()
-        self._away -= set(left)
-        self._journal.ceremony(left, time.monotonic() - start)
-        run.log(f"keys of epoch {roster.epoch}: {', '.join(left)}; {roster.transcript.hex()[:16]}")
-        return EncryptedSums(roster, self._settings.parameters(len(left)), ceremony.layout)
-
-    def _ceremony_once(self, ceremony: Ceremony, sites: list[str], run: Exchange) -> set[str]:
-        """One ceremony; the answer is the sites that failed in it."""
-
-        def step(task: str, data: Callable[[str], Wire], take: Callable[[str, Wire], None]) -> set[str]:
-            return set(run.run(task, {site: data(site) for site in sites}, self._ceremony_timeout, taking(take)))
-
-        request = ceremony.request()
-        lost = step(TASK_ANNOUNCE, lambda _: request, ceremony.announced)
-        if not lost:
-            roster = ceremony.roster().message()
-            lost = step(TASK_KEYS, lambda _: roster, ceremony.shared)
-        if not lost:
-            lost = step(TASK_CONFIRM, ceremony.delivery, ceremony.confirmed)
-        if not lost:
-            ready = ceremony.ready()
-            lost = step(TASK_READY, lambda _: ready, lambda _site, _wire: None)
-        return lost
-
-    def _renew(self, step: int, sums: EncryptedSums, closed: Closed, run: Exchange) -> EncryptedSums:
-        """Between two rounds: new keys when they are due, when a site dropped out, or when one is back."""
-        back = self._returned(run) if self._away else set()
-        due = self._rekey_rounds and step % self._rekey_rounds == 0
-        # Whoever was not in a masked sum has a mask key that the others know now.
-        exposed = sums.parameters.encryption.masks and {u.site for u in closed.updates} != set(sums.sites)
-        if not (due or exposed or back or self._away & set(sums.sites)):
-            return sums
-        renewed = self._ceremony((set(sums.sites) - self._away) | back, run)
-        # A site that started again without its keys has come to the ceremony like the others, and is behind too.
-        behind = back & set(renewed.sites) | set(renewed.roster.behind(closed.step - 1))
-        self._catch_up(renewed, closed, behind, run)
-        return renewed
-
-    def _resume(self, sums: EncryptedSums, run: Exchange) -> int:
-        """The first round: the one after the last sum that a hospital's model has, if this job resumes another."""
-        latest = sums.roster.standing
-        if latest >= 0:
-            self._journal.resumed(latest + 1)
-            run.log(f"resumed after round {latest + 1}")
-            self._catch_up(sums, None, set(sums.roster.behind(latest)), run)
-        return latest + 1
-
-    def _returned(self, run: Exchange) -> set[str]:
-        """Which of the sites that were away answer again."""
-        data = dict.fromkeys(sorted(self._away), _NOTHING)
-        return self._away - set(run.run(TASK_PING, data, _PING_SECONDS))
-
-    def _catch_up(self, sums: EncryptedSums, closed: Closed | None, behind: set[str], run: Exchange) -> None:
-        """Have a site that was there all the time open the last sum, and seal to the others what they missed."""
-        if not behind:
-            return
-        source = next((site for site in sums.sites if site not in behind), None)
-        if source is None:
-            raise JobFailedError("no site has the keys of the last sum any more: clone the job to go on from before it")
-        taken: list[Wire] = []
-        last = b"" if closed is None else round_message(sums.roster, closed.step + 1, 0, TRAIN, closed)
-        request = catching_up.request(sums.roster, last)
-        run.run(TASK_STATE, {source: request}, self._ceremony_timeout, taking(lambda _, wire: taken.append(wire)))
-        if not taken:
-            raise JobFailedError(f"{source} did not hand on the state of the model to {', '.join(behind)}")
-        run.run(TASK_CATCH_UP, dict.fromkeys(behind, taken[0]), self._ceremony_timeout)
 
     # --- rounds -----------------------------------------------------------------------------------------------
 
@@ -281,7 +192,7 @@ class EncryptedFedAvg(Controller):
         answered = self._journal.answered_sites()
         # A site that could not open the message is behind, like one that did not answer: keys and model come anew.
         closed_out = {site for site, why in refused.items() if why == ReturnCode.TASK_DATA_FILTER_ERROR}
-        self._away |= (set(refused) - answered) | closed_out
+        self._keys.away |= (set(refused) - answered) | closed_out
         contributors = sums.contributors
 
         def ended(outcome: metrics.RoundOutcome) -> None:
@@ -323,7 +234,7 @@ class EncryptedFedAvg(Controller):
         """With masks: collect the shares of this set of sites from those that are there, until they suffice."""
         if not sums.parameters.encryption.masks:
             return
-        data = {site: sums.question(site) for site in sums.sites if site not in self._away}
+        data = {site: sums.question(site) for site in sums.sites if site not in self._keys.away}
         run.run(TASK_REVEAL, data, self._ceremony_timeout, taking(sums.revealed), enough=lambda: sums.unmasked)
 
     def _finish(self, sums: EncryptedSums, last: Closed | None, run: Exchange) -> None:
@@ -336,7 +247,7 @@ class EncryptedFedAvg(Controller):
             numbers = _numbers(answer.result.get_header(HEADER_METRICS))
             self._journal.finished(answer.site, SiteRound(answer.seconds, 0, numbers, refusal(answer.result)))
 
-        sites = [site for site in sums.sites if site not in self._away]
+        sites = [site for site in sums.sites if site not in self._keys.away]
         lost = run.run(self._finish_task, dict.fromkeys(sites, message), self._round_timeout, accept)
         self._check_sites([site for site in sites if site not in lost], self._settings.min_sites, "the end of the job")
         self._journal.phase("finished")

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from secure_aggregation import ceremony
-from secure_aggregation.ceremony import Wire
+from secure_aggregation.ceremony import Roster, Wire
 from secure_aggregation.rounds import TRAIN, Closed, round_message
 from secure_aggregation.server import Ceremony
 from server_config.aggregator import EncryptedSums
+from server_config.ceremonies import TASK_ANNOUNCE, Ceremonies
 from server_config.exchange import Answer, Exchange
-from server_config.workflow import TASK_ANNOUNCE, TASK_REVEAL, EncryptedFedAvg
+from server_config.workflow import TASK_REVEAL, EncryptedFedAvg
 
 
 class ToOneSite(Exchange):
@@ -26,6 +27,13 @@ class ToOneSite(Exchange):
         task, site, lie = self._lie
         told = {**data, site: lie} if name == task else data
         return super().run(name, told, *arguments, **more)
+
+
+def _forged(roster: Roster, site: str) -> Roster:
+    """With a key of the server's own in a hospital's announcement."""
+    member = roster.members[site]
+    wire = member.wire.replace(member.seal_key.hex().encode(), b"09" * 32)
+    return replace(roster, members={**roster.members, site: replace(member, wire=wire)})
 
 
 class LyingFedAvg(EncryptedFedAvg):
@@ -45,24 +53,21 @@ class LyingFedAvg(EncryptedFedAvg):
         self._lies = lies
         self._lie = lies[0]
 
-    def _ceremony_once(self, ceremony: Ceremony, sites: list[str], run: Exchange) -> set[str]:
+    def _ceremonies(self, run: Exchange) -> Ceremonies:
+        keys = super()._ceremonies(run)
         if self._lie == "middle":
-            honest = ceremony.roster
+            honest = keys.once
 
-            def lying() -> Any:
-                roster = honest()
-                member = roster.members[sites[0]]
-                wire = member.wire.replace(member.seal_key.hex().encode(), b"09" * 32)
-                return replace(roster, members={**roster.members, sites[0]: replace(member, wire=wire)})
+            def lying(one: Ceremony, sites: list[str]) -> set[str]:
+                member = one.roster
+                one.roster = lambda: _forged(member(), sites[0])  # type: ignore[method-assign]
+                return honest(one, sites)
 
-            ceremony.roster = lying  # type: ignore[method-assign]
-        return super()._ceremony_once(ceremony, sites, run)
-
-    def _renew(self, step: int, sums: EncryptedSums, closed: Closed, run: Exchange) -> EncryptedSums:
-        self._lie = self._lies[step]
-        return super()._renew(step, sums, closed, run)
+            keys.once = lying  # type: ignore[method-assign]
+        return keys
 
     def _round(self, step: int, sums: EncryptedSums, last: Closed | None, run: Exchange) -> Closed:
+        self._lie = self._lies[step]
         if self._lie == "old":
             self._play_again(step, sums, last, run)
         if last is not None and self._lie in ("sum of one", "fewer names"):
