@@ -84,8 +84,11 @@ class Memory:
             self._source.destroy("model")  # this job has it now
 
     def keep_own(self, data: bytes) -> None:
-        """Keep what the executor alone has."""
-        self._kept.write_own(data)
+        """Keep what the executor alone has; a full disk does not stop the round."""
+        try:
+            self._kept.write_own(data)
+        except OSError as error:
+            log.error("what only this site has is not kept: %s; make room", error.strerror)  # noqa: TRY400
 
     def own(self, site: Site) -> bytes | None:
         """What the executor of an earlier process of this job kept; with the model of the job that this one resumes,
