@@ -118,7 +118,7 @@ def test_every_step_of_the_encrypted_sum_is_measured(outcome: Outcome) -> None:
             assert value(text, f'fedpacs_sealing_seconds_sum{{step="{step}"}}') > 0, step
         for step in ("upload", "download"):
             assert value(text, f'fedpacs_sealing_bytes_total{{step="{step}"}}') > 10_000, step
-    (server,) = [text for text in outcome.watched.exposed.values() if "fedpacs_server_round " in text]
+    (server,) = [text for text in outcome.watched.exposed.values() if "fedpacs_server_rounds_total" in text]
     assert value(server, "fedpacs_server_add_seconds_count") == 2 * len(SITES)
     assert value(server, "fedpacs_server_add_seconds_sum") > 0
     assert value(server, "fedpacs_server_update_bytes_total") > 10_000
