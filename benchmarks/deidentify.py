@@ -281,12 +281,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     load = round(os.getloadavg()[0], 1)
     with scheduling(realtime=options.realtime):
         figures = speed(*((3, 10) if options.quick else (7, 40)))
-        rates, load_runs = throughput(80 if options.quick else 800)
+        rates, load_runs = throughput(80 if options.quick else 400)
     left, corpus = survivors()
-    read, pixels = text(20 if options.quick else 100)
+    read, pixels = text(20 if options.quick else 60)
     figures += rates
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    gone, lines = burned(12 if options.quick else 80)
+    gone, lines = burned(12 if options.quick else 40)
     figures += [*left, *read, *gone]
     print(results.table(figures))
     packages = ["pydicom", "highdicom", "onnxruntime", "rapidocr-onnxruntime", *PEERS]
