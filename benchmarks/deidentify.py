@@ -106,6 +106,7 @@ def throughput(instances: int) -> tuple[list[results.Figure], dict[str, object]]
             "instances/s",
             listener,
             "our listener, no workers",
+            required=1.0,
         ),
         results.Figure(
             "answered meanwhile, 4 associations, 2 workers",
