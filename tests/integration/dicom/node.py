@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from client_plugin.archive.catalogue import Catalogue
@@ -34,6 +35,18 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
     return condition()
+
+
+def ended(processes: list[psutil.Process]) -> bool:
+    """Whether all have ended; a zombie has, whoever is to reap it."""
+
+    def over(process: psutil.Process) -> bool:
+        try:
+            return process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    return until(lambda: all(over(process) for process in processes), 15)
 
 
 class Node:

@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 
 from client_plugin.archive.archive import Archive
 from client_plugin.archive.models import Instance, Received
-from tests.integration.dicom.node import Node, until
+from tests.integration.dicom.node import Node, ended, until
 from tests.integration.dicom.raw import CT, EXPLICIT, associate, context_for, store
 
 pytestmark = pytest.mark.integration
@@ -98,8 +98,7 @@ class NodeProcess:
             self.process.wait()
             assert self.process.stdout is not None
             self.process.stdout.close()
-            _, alive = psutil.wait_procs(children, timeout=15)
-            assert not alive, "children outlived the node"
+            assert ended(children), "children outlived the node"
             self.process = self._start()
 
     def end(self) -> None:
@@ -108,7 +107,7 @@ class NodeProcess:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        psutil.wait_procs(children, timeout=15)
+        ended(children)
 
 
 def test_whatever_is_killed_nothing_acknowledged_is_lost(tmp_path: Path) -> None:

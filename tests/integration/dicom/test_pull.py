@@ -29,7 +29,7 @@ from client_plugin.config import NodeConfig, PullConfig
 from client_plugin.dicom.pull import command
 from client_plugin.dicom.pull.query import PullQuery
 from client_plugin.dicom.pull.source import PullError, PullReason
-from tests.integration.dicom.node import Node, free_port, running, until
+from tests.integration.dicom.node import Node, ended, free_port, running, until
 from tests.integration.dicom.orthanc import Orthanc, orthanc, study
 from tests.integration.dicom.stubborn import StubbornPacs
 
@@ -271,8 +271,7 @@ class NodeProcess:
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        _, alive = psutil.wait_procs(children, timeout=15)
-        assert not alive
+        assert ended(children)
 
 
 def test_the_node_itself_pulls_in_its_windows_and_goes_on_after_it_was_killed(tmp_path: Path, pacs: Orthanc) -> None:
