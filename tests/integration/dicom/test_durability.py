@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -110,23 +112,40 @@ class NodeProcess:
         ended(children)
 
 
-def test_whatever_is_killed_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    node = Node(tmp_path / "kit", intake={"workers": 1, "max_tries": 50})
-    running = NodeProcess(node.config.kit)
-    senders = [Sender(number, node.port) for number in range(SENDERS)]
+@contextmanager
+def running(node: Node) -> Iterator[NodeProcess]:
+    process = NodeProcess(node.config.kit)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+@contextmanager
+def sending(port: int) -> Iterator[list[Sender]]:
+    senders = [Sender(number, port) for number in range(SENDERS)]
     for sender in senders:
         sender.start()
-    chance = random.Random(20)
-    for _ in range(KILLS):
-        time.sleep(chance.uniform(0.2, 1.2))
-        running.kill(chance)
-    assert until(lambda: all(len(sender.acknowledged) > 5 for sender in senders), 60)
-    for sender in senders:
-        sender.stop.set()
-        sender.join(60)
-    acknowledged = {uid: digest for sender in senders for uid, digest in sender.acknowledged.items()}
-    assert until(node.drained, 180)
-    running.end()
+    try:
+        yield senders
+    finally:
+        for sender in senders:
+            sender.stop.set()
+        for sender in senders:
+            sender.join(60)
+
+
+def test_whatever_is_killed_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    node = Node(tmp_path / "kit", intake={"workers": 1, "max_tries": 50})
+    with running(node) as process:
+        with sending(node.port) as senders:
+            chance = random.Random(20)
+            for _ in range(KILLS):
+                time.sleep(chance.uniform(0.2, 1.2))
+                process.kill(chance)
+            assert until(lambda: all(len(sender.acknowledged) > 5 for sender in senders), 60)
+        acknowledged = {uid: digest for sender in senders for uid, digest in sender.acknowledged.items()}
+        assert until(node.drained, 180)
 
     archive = Archive.open(node.config)
     spool = node.spool
