@@ -177,8 +177,6 @@ NOISE_BUDGET = Gauge(
     "Least noise budget of the last opened sum; a few bits are left by design, at 0 it would be garbage",
     mode="livemin",
 )
-PRIVACY_SPENT = Gauge("fedpacs_privacy_spent_epsilon", "Differential privacy spent by the running job's cohort")
-PRIVACY_LIMIT = Gauge("fedpacs_privacy_limit_epsilon", "Epsilon that the site's policy allows for that cohort")
 
 # --- federation ------------------------------------------------------------------------------------------------
 FEDERATION_CONNECTED = Gauge(

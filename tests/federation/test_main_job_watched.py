@@ -27,7 +27,6 @@ pytestmark = pytest.mark.federation
 EMPTY = {
     "Peers that answer": "the demo's PACS only sends; nobody listens at its address",
     "GPU": "needs an NVIDIA GPU and `nvidia-smi`",
-    "Privacy spent": "needs a job with differential privacy",
 }
 """Panels without data in a run of the demo, and why; docs/monitoring.md lists the same."""
 PROMETHEUS_ADDS = {"__name__", "instance", "job"}

@@ -116,16 +116,6 @@ SPEED = Row(
             "The node has no NVIDIA GPU, or nvidia-smi is not installed.",
         ),
         Panel(
-            "Privacy spent",
-            "Epsilon of the running job's cohort, against what the site's policy allows.",
-            "short",
-            (
-                Query(f"fedpacs_privacy_spent_epsilon{{{NODE}}}", "spent {{site}}"),
-                Query(f"fedpacs_privacy_limit_epsilon{{{NODE}}}", "allowed {{site}}"),
-            ),
-            "No job with differential privacy runs.",
-        ),
-        Panel(
             "NVFlare's own events",
             "Mean seconds between the paired events of NVFlare's metrics collectors.",
             "s",
