@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 
@@ -15,3 +16,11 @@ def _subnormal_floats() -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _descriptors() -> Iterator[None]:
+    """Catalogues that tests leave open are closed by the collector, which runs seldom beside large libraries: pynetdicom's
+    ``select`` takes no descriptor above 1023, and aborts."""
+    yield
+    gc.collect()
