@@ -20,7 +20,9 @@ def _subnormal_floats() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _descriptors() -> Iterator[None]:
-    """Catalogues that tests leave open are closed by the collector, which runs seldom beside large libraries: pynetdicom's
-    ``select`` takes no descriptor above 1023, and aborts."""
+    """Catalogues that tests leave open are closed by the collector, which runs seldom beside large libraries.
+
+    pynetdicom's ``select`` takes no descriptor above 1023, and aborts.
+    """
     yield
     gc.collect()

@@ -154,7 +154,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Of processes that open a new file at once one changes its mode; SQLite tells the others at once that it is locked."""
+    """Of processes that open a new file at once one changes its mode; SQLite lets the others not wait: it is locked."""
     deadline = time.monotonic() + _BUSY_TIMEOUT / 1000
     while True:
         try:
