@@ -14,9 +14,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 _LOOK = 0.0003  # seconds; a transaction takes a few thousandths
+
+
+def lock_file(path: Path) -> FileIO:
+    """A private file to lock, made if need be. Closed, and with it unlocked, when nobody holds it any more."""
+    return FileIO(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 class Turns:
@@ -32,8 +38,8 @@ class Turns:
 
     def __init__(self, path: Path, patience: float = 5.0) -> None:
         self._patience = patience
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._threads = threading.Lock()  # threads share the descriptor, and with it the file's lock
+        self._file = lock_file(path)
+        self._threads = threading.Lock()  # threads share the file, and with it its lock
 
     @contextmanager
     def take(self) -> Iterator[None]:
@@ -46,7 +52,7 @@ class Turns:
                 yield
             finally:
                 if locked:
-                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
             if mine:
                 self._threads.release()
@@ -54,7 +60,7 @@ class Turns:
     def _lock(self, end: float) -> bool:
         while True:
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > end:
                     return False
@@ -63,4 +69,4 @@ class Turns:
                 return True
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._file.close()

@@ -18,10 +18,12 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from client_plugin.archive.keys import sync_folder
 from client_plugin.archive.sealing import SealedReader, SealedWriter
+from client_plugin.archive.turns import lock_file
 from client_plugin.intake.file_meta import encode
 from client_plugin.intake.peek import HEAD_SIZE
 
@@ -101,7 +103,7 @@ class Spool:
         self._prefix = f"{folder}{os.sep}"
         self._key = key
         self._slot: int | None = None
-        self._lock: int | None = None
+        self._lock: FileIO | None = None
 
     def uid_digest(self, sop_instance_uid: str) -> str:
         """Keyed digest (64 hexadecimal digits) of an original SOP Instance UID."""
@@ -122,18 +124,18 @@ class Spool:
         whole: list[str] = []
         slot = 0
         while self._slot is None or self._lock_file(slot).exists():
-            descriptor = os.open(self._lock_file(slot), os.O_RDWR | os.O_CREAT, 0o600)
+            file = lock_file(self._lock_file(slot))
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                os.close(descriptor)
+                file.close()
             else:
                 provisional += [path.stem for path in self.folder.glob(f"{slot}-*.part")]
                 whole += [path.stem for path in self.folder.glob(f"{slot}-*.sealed")]
                 if self._slot is None:
-                    self._slot, self._lock = slot, descriptor
+                    self._slot, self._lock = slot, file
                 else:
-                    os.close(descriptor)
+                    file.close()
             slot += 1
         return Leftovers(tuple(provisional), tuple(whole))
 
@@ -190,7 +192,7 @@ class Spool:
     def close(self) -> None:
         """Give the slot back."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
         self._slot = self._lock = None
 
     def _lock_file(self, slot: int) -> Path:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Node:
     def port(self) -> int:
         return self.config.dicom.port
 
-    @property
+    @cached_property
     def catalogue(self) -> Catalogue:
         return Catalogue.open(self.config.catalogue_url)
 

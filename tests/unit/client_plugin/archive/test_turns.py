@@ -1,8 +1,11 @@
+import gc
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+import psutil
 
 from client_plugin.archive.turns import Turns
 
@@ -57,3 +60,13 @@ def test_processes_take_turns_and_a_dead_one_holds_up_nobody(tmp_path: Path) -> 
     assert entered.wait(10)
     thread.join()
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_nobody_holds_any_more_is_unlocked_and_closed(tmp_path: Path) -> None:
+    def files() -> list[str]:
+        return [file.path for file in psutil.Process().open_files()]
+
+    with Turns(tmp_path / "turns").take():
+        assert str(tmp_path / "turns") in files()
+    gc.collect()
+    assert str(tmp_path / "turns") not in files()
