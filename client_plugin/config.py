@@ -275,6 +275,9 @@ class StatusPageConfig(Section):
     alertmanager: str | None = Field(
         default=None, pattern=r"^https?://", description="URL of the Alertmanager whose alerts are shown"
     )
+    prometheus: str | None = Field(
+        default=None, pattern=r"^https?://", description="URL of the Prometheus that knows the alerts of the last day"
+    )
 
 
 class NodeConfig(Section):

@@ -52,7 +52,7 @@ class Hospital:
         """The node's page for people."""
         return f"http://127.0.0.1:{self.status_port}/"
 
-    def node(self, policy: dict[str, Any], alertmanager: str | None) -> dict[str, Any]:
+    def node(self, policy: dict[str, Any], monitoring: dict[str, str]) -> dict[str, Any]:
         """The hospital's ``fedpacs.yaml``: its PACS may send from this machine, and a study is soon complete."""
         return {
             "storage": "node",
@@ -65,7 +65,7 @@ class Hospital:
             "intake": {"quiet_seconds": 3, "min_free_bytes": 200_000_000},
             "governance": policy,
             "metrics": {"port": self.metrics_port},
-            "status_page": {"port": self.status_port, "alertmanager": alertmanager},
+            "status_page": {"port": self.status_port, **monitoring},
         }
 
 
@@ -109,7 +109,10 @@ class Federation:
 
     def _project(self, policy: dict[str, Any]) -> dict[str, Any]:
         storage = str(self.workspace.run / "server-storage")
-        alertmanager = f"http://127.0.0.1:{self.monitoring_ports[1]}" if self.monitoring_ports else None
+        monitoring = {
+            name: f"http://127.0.0.1:{port}"
+            for name, port in zip(("prometheus", "alertmanager"), self.monitoring_ports or (), strict=False)
+        }
         return {
             "api_version": 3,
             "name": "fedpacs_demo",
@@ -130,7 +133,7 @@ class Federation:
                         "name": h.site,
                         "type": "client",
                         "org": h.site.replace("-", "_"),
-                        "node": h.node(policy, alertmanager),
+                        "node": h.node(policy, monitoring),
                     }
                     for h in self.hospitals
                 ),

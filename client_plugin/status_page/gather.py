@@ -1,11 +1,8 @@
-"""Collects what the page says: from the catalogue, the disk, the node's metrics, job folders and Alertmanager."""
+"""Collects what the page says: from the catalogue, the disk, the node's metrics, job folders and the monitoring."""
 
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -19,11 +16,11 @@ from client_plugin.archive import models
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.config import NodeConfig
 from client_plugin.metrics.facts import read_facts
+from client_plugin.status_page import alerts
 from client_plugin.status_page.cures import cure
-from client_plugin.status_page.model import Alert, Arrival, Job, Round, SetAside, Status, Study, problems, waiting
+from client_plugin.status_page.model import Arrival, Job, Round, SetAside, Status, Study, problems, waiting
 
 STUDIES_SHOWN = 20
-ALERTMANAGER_SECONDS = 2.0
 ROUNDS_FILE, SUMS_FILE = "rounds.jsonl", "sums.jsonl"  # what the executor leaves in the folder of a job
 
 Figures = Callable[[], Mapping[str, float]]
@@ -43,7 +40,8 @@ def gather(config: NodeConfig, catalogue: Catalogue, figures: Figures, now: date
     facts = read_facts(config, catalogue)
     values = figures()
     set_aside = quarantined(catalogue)
-    alerts, note = alerts_of(config.status_page.alertmanager, config.site)
+    firing, firing_note = alerts.firing(config.status_page.alertmanager, config.site)
+    ended, ended_note = alerts.ended(config.status_page.prometheus, config.site, now)
     return Status(
         site=config.site,
         at=now,
@@ -53,8 +51,10 @@ def gather(config: NodeConfig, catalogue: Catalogue, figures: Figures, now: date
         waiting=tuple(waiting(facts, config, set_aside)),
         set_aside=tuple(set_aside),
         job=latest_job(config.models, running=values.get("fedpacs_jobs_running", 0) > 0),
-        alerts=alerts,
-        alerts_note=note,
+        alerts=firing,
+        alerts_note=firing_note,
+        ended=ended,
+        ended_note=ended_note,
     )
 
 
@@ -147,31 +147,6 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def alerts_of(alertmanager: str | None, site: str) -> tuple[tuple[Alert, ...] | None, str]:
-    """The alerts that fire now and are of this site or of none, and when there are none to show, why."""
-    if alertmanager is None:
-        return None, "No Alertmanager is configured (status_page.alertmanager)."
-    # To Alertmanager a label that an alert does not have is an empty one. A site's name needs no quoting.
-    question = urllib.parse.urlencode({"filter": f'site=~"|{site}"'})
-    try:
-        with urllib.request.urlopen(  # noqa: S310 - from the configuration, http or https
-            f"{alertmanager.rstrip('/')}/api/v2/alerts?{question}", timeout=ALERTMANAGER_SECONDS
-        ) as answer:
-            listed: list[dict[str, Any]] = json.load(answer)
-    except (urllib.error.URLError, OSError, ValueError):
-        return None, "Alertmanager does not answer: its alerts cannot be shown."
-    alerts = [
-        Alert(
-            name=each["labels"]["alertname"],
-            severity=each["labels"].get("severity", ""),
-            summary=each["annotations"].get("summary", ""),
-            since=datetime.fromisoformat(each["startsAt"]),
-        )
-        for each in listed
-    ]
-    return tuple(sorted(alerts, key=lambda alert: alert.since, reverse=True)), "No alert is firing."
 
 
 def gauges(metrics: Iterable[Metric]) -> dict[str, float]:

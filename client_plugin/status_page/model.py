@@ -102,8 +102,21 @@ class Alert:
 
 
 @dataclass(frozen=True)
+class EndedAlert:
+    """One alert that fired and is over."""
+
+    name: str
+    severity: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Status:
-    """Everything on the page. ``alerts`` is None when no Alertmanager is configured or it does not answer."""
+    """Everything on the page.
+
+    ``alerts`` is None when no Alertmanager is configured or it does not answer; the same of ``ended`` and Prometheus.
+    """
 
     site: str
     at: datetime
@@ -115,6 +128,8 @@ class Status:
     job: Job | None
     alerts: tuple[Alert, ...] | None
     alerts_note: str
+    ended: tuple[EndedAlert, ...] | None
+    ended_note: str
 
 
 def problems(config: NodeConfig, facts: Facts, figures: Mapping[str, float]) -> list[Problem]:

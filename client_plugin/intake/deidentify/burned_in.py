@@ -1,7 +1,7 @@
 """Clean Pixel Data: text that is part of the picture is found and blanked.
 
 What a device declares to be ultrasound is kept and everything outside of it is blanked, as deid's recipe does; then
-what the detector finds is blanked, and the detector looks again.
+what the detector finds in the picture, and in what is drawn over it, is blanked, and the detector looks again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.pixels import apply_color_lut, pixel_array
 from pydicom.uid import ExplicitVRLittleEndian
 
-from client_plugin.intake.deidentify import text_detector
+from client_plugin.intake.deidentify import ink, text_detector
 from client_plugin.intake.deidentify.codes import Quarantine, Reason
 from client_plugin.intake.deidentify.text_detector import Box
 
@@ -56,14 +56,22 @@ def clean(dataset: Dataset, regions: list[Box], *, everything: bool) -> list[Box
         pixels = decode(dataset)
     except (RuntimeError, ValueError, AttributeError, KeyError, TypeError, NotImplementedError, EOFError):
         raise Quarantine(Reason.PIXELS_NOT_DECODABLE) from None
-    find = text_like if everything else readable
     outside = _outside(pixels.shape[1:3], regions)
     black = _black(dataset, pixels)
     pixels[:, outside] = black
-    ends = 0 if everything else _ENDS
     blanked: set[Box] = set()
+    inks: set[int] = set()
     for _ in range(_ROUNDS):  # without the brightest text the next one is seen
-        found = {box for frame in shown(dataset, pixels) for box in lines(find(frame), ends)} - blanked
+        found = {
+            box
+            for frame in shown(dataset, pixels)
+            for box in (lines(text_like(frame)) if everything else lines(readable(frame), _ENDS))
+        }
+        for frame in _chosen(pixels):
+            found.update(_drawn(frame, ink.standing_out(frame, black)))
+            inks.update(*(ink.written_with(frame, box, black) for box in found))
+            found.update(_drawn(frame, inks))
+        found -= blanked
         if not found:
             break
         for box in found:
@@ -129,6 +137,11 @@ def readable(frame: NDArray[np.uint8]) -> list[Box]:
     return [box for box in text_detector.find(frame) if _is_text(frame, box, _SURE, _CHARACTERS)]
 
 
+def _drawn(frame: NDArray[np.generic], inks: set[int]) -> list[Box]:
+    """Text that is drawn with one of these values, which may be as good as invisible."""
+    return lines(readable(ink.picture(frame, inks))) if inks else []
+
+
 def _is_text(frame: NDArray[np.uint8], box: Box, sure: float, characters: int) -> bool:
     text, probability = text_detector.read(frame, box)
     return probability >= sure and sum(c.isalnum() for c in text) >= characters
@@ -154,9 +167,8 @@ def decode(dataset: Dataset) -> NDArray[np.generic]:
 
 def shown(dataset: Dataset, pixels: NDArray[np.generic]) -> list[NDArray[np.uint8]]:
     """Some frames as they are seen: 8 bits, three colours. The brightest and the darkest of all show text of any."""
-    count = len(pixels)
-    frames = [pixels[i] for i in sorted({0, count // 2, count - 1})]
-    if count > 1:
+    frames = _chosen(pixels)
+    if len(pixels) > 1:
         frames += [pixels.max(axis=0), pixels.min(axis=0)]
     shown: list[NDArray[np.uint8]] = []
     for frame in frames:
@@ -168,6 +180,11 @@ def shown(dataset: Dataset, pixels: NDArray[np.generic]) -> list[NDArray[np.uint
             grey = _eight_bits(frame)
             shown.append(np.stack([255 - grey if _is_inverted(dataset) else grey] * 3, axis=-1))
     return shown
+
+
+def _chosen(pixels: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    count = len(pixels)
+    return [pixels[i] for i in sorted({0, count // 2, count - 1})]
 
 
 def _eight_bits(frame: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -49,7 +49,10 @@ def node(small_disk: Path, on_call: OnCall, tmp_path_factory: pytest.TempPathFac
         tmp_path_factory.mktemp("site") / "kit",
         certificate_days=10,
         storage=str(small_disk / "node"),
-        status_page={"alertmanager": f"http://127.0.0.1:{alertmanager}"},
+        status_page={
+            "alertmanager": f"http://127.0.0.1:{alertmanager}",
+            "prometheus": f"http://127.0.0.1:{prometheus}",
+        },
     )
     running = Node(kit)
     folder = tmp_path_factory.mktemp("monitoring")
@@ -95,6 +98,10 @@ def test_a_stalled_pacs_is_reported_and_its_return_is_told(node: Node, on_call: 
         assert alert["labels"]["peer"] == "PACS"
         os.kill(process.pid, signal.SIGCONT)
         until(lambda: on_call.told("PacsUnreachable", "resolved"), PATIENCE, "the end of PacsUnreachable")
+    firing, _, over = node.page().partition("that are over</caption>")
+    assert '<th scope="row">PacsUnreachable</th>' in over
+    assert '<th scope="row">PacsUnreachable</th>' not in firing
+    assert '<th scope="row">NotInFederation</th>' not in over
 
 
 def test_a_stuck_worker_stalls_the_ingest_and_its_recovery_is_told(node: Node, on_call: OnCall, tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         check=False,
     )
     archived = 'fedpacs_processed_instances_total{outcome="archived"}'
+    set_aside = 'fedpacs_quarantined_instances_total{reason="unsupported-content"}'
     until(lambda: node.value(archived) == 8, 60, "the archive")
+    until(lambda: node.value(set_aside) == 3, 30, "the quarantine")
     until(lambda: (node.value("fedpacs_archive_instances") or 0) == 8, 30, "a reading of the catalogue")
     yield node
     node.stop()

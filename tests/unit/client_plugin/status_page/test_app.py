@@ -1,14 +1,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
 from flask.testing import FlaskClient
 
 from client_plugin.status_page.app import application
-from client_plugin.status_page.model import Alert, Arrival, Job, Problem, Round, SetAside, Status, Study, Waiting
+from client_plugin.status_page.model import (
+    Alert,
+    Arrival,
+    EndedAlert,
+    Job,
+    Problem,
+    Round,
+    SetAside,
+    Status,
+    Study,
+    Waiting,
+)
 
 NOW = datetime(2026, 3, 4, 15, 0, tzinfo=UTC)
 FULL = Status(
@@ -22,8 +33,10 @@ FULL = Status(
     job=Job("job-1", True, tuple(Round(n, 2 / n, n / 10, 12.5, ("site-a", "site-b")) for n in range(1, 6)), NOW),
     alerts=(Alert("DiskLow", "page", "The storage of site-a is nearly full", NOW),),
     alerts_note="",
+    ended=(EndedAlert("PacsUnreachable", "ticket", NOW - timedelta(hours=3), NOW - timedelta(hours=2)),),
+    ended_note="",
 )
-EMPTY = Status("site-a", NOW, (), (), (), (), (), None, None, "No Alertmanager is configured.")
+EMPTY = Status("site-a", NOW, (), (), (), (), (), None, None, "No Alertmanager is configured.", None, "No Prometheus.")
 
 
 def client(status: Status = FULL, names: tuple[str, ...] = ()) -> FlaskClient:
@@ -50,6 +63,7 @@ def test_everything_is_on_the_page() -> None:
     for text in (
         "Received images are not processed", "120", "9f86d081884c", "CT, SEG", "an intake worker", "burned-in-text",
         "Have the modality export without it.", "Running job", "job-1", "DiskLow", "nearly full",
+        "PacsUnreachable", "12:00, 04 March", "13:00, 04 March",
     ):  # fmt: skip
         assert text in html
     assert html.count("<polyline") == 2
@@ -60,6 +74,7 @@ def test_an_empty_page_says_so_in_each_section() -> None:
     for text in ("None: the node runs", "Nothing has arrived today", "Nothing waits", "Empty.", "No job has trained"):
         assert text in html
     assert "No Alertmanager is configured." in html
+    assert "No Prometheus." in html
     assert "<table" not in html
 
 

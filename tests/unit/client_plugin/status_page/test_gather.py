@@ -14,7 +14,7 @@ from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.models import Received, ReceivedState
 from client_plugin.archive.received import NewReceived
 from client_plugin.config import NodeConfig, StatusPageConfig
-from client_plugin.status_page.gather import alerts_of, arrivals, gather, gauges, latest_job, quarantined
+from client_plugin.status_page.gather import arrivals, gather, gauges, latest_job, quarantined
 
 NOW = datetime(2026, 3, 4, 15, 0, tzinfo=UTC)
 
@@ -74,13 +74,6 @@ def test_the_job_that_trained_last(tmp_path: Path) -> None:
     assert (first.number, first.loss, first.quality, first.sites) == (1, 1.5, 0.2, ("site-a", "site-b"))
     assert (second.number, second.loss, second.quality, second.sites) == (2, 1.0, None, None)
     assert job.latest_sum == first
-
-
-def test_without_alertmanager_the_page_says_why() -> None:
-    assert alerts_of(None, "site-a") == (None, "No Alertmanager is configured (status_page.alertmanager).")
-    alerts, note = alerts_of("http://127.0.0.1:1", "site-a")
-    assert alerts is None
-    assert "does not answer" in note
 
 
 def test_gauges_by_name_and_label() -> None:
