@@ -43,8 +43,8 @@ CSTORE_COST, ROUND_COST = 2.0, 1.0
 """Per cent."""
 STEPS = 5
 """Of one measured round: a quarter of the default, so that a pair is short."""
-PER_CSTORE, PER_STEP, PER_ROUND = 6, 5, 12
-"""Instruments that one C-STORE (three of its answer, three of its commit), one training step, one round touch."""
+PER_CSTORE, PER_STEP, PER_ROUND = 5, 5, 12
+"""Instruments that one C-STORE (three for its answer, two for its commit), one training step, one round touch."""
 
 NODE = """
 import sys

@@ -248,7 +248,7 @@ class Histogram(Instrument):
             Which event this was, for example ``{"job": id}``; for rare events only (`observability.exemplars`).
         """
         family = self._family()
-        shared = setup.folder()
+        shared = None if exemplar is None else setup.folder()
         if exemplar is None or shared is None:
             family.observe(amount, exemplar)
             return

@@ -22,6 +22,7 @@ from client_plugin.intake.spool import Incoming, Origin, Spool, Spooled
 from client_plugin.metrics import instruments as metrics
 from client_plugin.metrics.labels import Received
 from observability import logs
+from observability.deferred import later
 
 log = logging.getLogger(__name__)
 
@@ -134,9 +135,7 @@ class Store:
         else:
             status, outcome = self._keep(spooled, abstract_syntax)
             size = spooled.size
-        metrics.RECEIVED_INSTANCES.inc(outcome)
-        metrics.RECEIVED_BYTES.inc(outcome, size)
-        metrics.RECEIVE_SECONDS.observe(outcome, time.perf_counter() - started)
+        later.note(_count_received, outcome, size, time.perf_counter() - started)
         return status
 
     def _keep(self, spooled: Spooled, abstract_syntax: str) -> tuple[StoreStatus, Received]:
@@ -164,3 +163,9 @@ class Store:
     def _count(reason: StrEnum, spooled: Spooled) -> None:
         metrics.QUARANTINED.inc(reason)
         log.warning("quarantined on arrival", extra=logs.fields(reason=reason, peer=spooled.origin.source_ae))
+
+
+def _count_received(outcome: Received, size: int, seconds: float) -> None:
+    metrics.RECEIVED_INSTANCES.inc(outcome)
+    metrics.RECEIVED_BYTES.inc(outcome, size)
+    metrics.RECEIVE_SECONDS.observe(outcome, seconds)

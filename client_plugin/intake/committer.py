@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from typing import Protocol
 from client_plugin.archive.received import NewReceived, Outcome
 from client_plugin.intake.spool import Spool, Spooled
 from client_plugin.metrics import instruments as metrics
+from observability.deferred import later
 
 MAX_BATCH = 64
 PATIENCE = 25.0
@@ -115,10 +117,9 @@ class GroupCommitter:
     def _commit(self, batch: list[tuple[Spooled, Future[Outcome]]]) -> None:
         """Settle every instance of the batch, whatever happens."""
         try:
-            now = self._now()
-            metrics.COMMIT_INSTANCES.observe(len(batch))
-            with metrics.COMMIT_SECONDS.time():
-                outcomes = self._make_durable([as_received(spooled, now) for spooled, _ in batch])
+            now, started = self._now(), time.perf_counter()
+            outcomes = self._make_durable([as_received(spooled, now) for spooled, _ in batch])
+            later.note(_count_commit, len(batch), time.perf_counter() - started)
             settled = list(zip(batch, outcomes, strict=True))
         except BaseException as error:
             # The files stay: the transaction may have happened. Spool.take_slot finds those without a row.
@@ -141,3 +142,8 @@ class GroupCommitter:
             self.broken.set()
             raise
         return self._catalogue.record_received(batch)
+
+
+def _count_commit(instances: int, seconds: float) -> None:
+    metrics.COMMIT_INSTANCES.observe(instances)
+    metrics.COMMIT_SECONDS.observe(seconds)
