@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 from observability import instruments
+from observability.deferred import later
 
 KINDS = ("Counter", "CounterBy", "Gauge", "GaugeBy", "Histogram", "HistogramBy")
 METHODS = ("inc", "dec", "set", "set_to_current_time", "observe")
@@ -54,6 +55,7 @@ def listen_to_signals(answers: Path) -> None:
             file.write(f"{time.process_time():.9f}\n")
 
     def switch_off(*_: Any) -> None:
+        later.flush()  # what was noted with instruments is counted with them
         off.enter_context(switched_off())
         answer()
 
