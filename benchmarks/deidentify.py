@@ -94,8 +94,15 @@ def throughput(instances: int) -> tuple[list[results.Figure], dict[str, object]]
         for name in ("received", "archived", "listener")
     )
     figures = [
-        results.Figure(f"spool to archive, {n} worker{'s'[: n - 1]}", round(run.rate, 1), "instances/s")
-        for n, run in runs.items()
+        results.Figure("spool to archive, 1 worker", round(runs[1].rate, 1), "instances/s"),
+        results.Figure(
+            "spool to archive, 2 workers",
+            round(runs[2].rate, 1),
+            "instances/s",
+            listener,
+            "our listener, 4 associations",
+            required=1.0,
+        ),
     ]
     return [
         *figures,
