@@ -118,8 +118,10 @@ class GroupCommitter:
         """Settle every instance of the batch, whatever happens."""
         try:
             now, started = self._now(), time.perf_counter()
-            outcomes = self._make_durable([as_received(spooled, now) for spooled, _ in batch])
-            later.note(_count_commit, len(batch), time.perf_counter() - started)
+            try:
+                outcomes = self._make_durable([as_received(spooled, now) for spooled, _ in batch])
+            finally:  # also of one that failed: a disk that hangs shows here
+                later.note(_count_commit, len(batch), time.perf_counter() - started)
             settled = list(zip(batch, outcomes, strict=True))
         except BaseException as error:
             # The files stay: the transaction may have happened. Spool.take_slot finds those without a row.
