@@ -72,9 +72,20 @@ def pictures(count: int) -> Iterator[Picture]:
         yield _picture(kind, *looks[index * 37 % len(looks)])
 
 
-def hardest() -> Picture:
-    """A name so dim in front of ribs that a text detector misses it."""
-    return _picture("XA", "Aileron", 16, "dim")
+def hardest(kind: str = "XA", size: int = 16) -> Picture:
+    """A name as good as invisible where tissue is behind it: a text detector misses it."""
+    return _picture(kind, "Aileron", size, "dim")
+
+
+def in_colour(picture: Picture) -> Picture:
+    """The same grey picture as a screen that works in colour exports it."""
+    ds = dcmread(BytesIO(picture.data))
+    (pixels,) = burned_in.decode(ds)
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+    ds.PixelData = np.repeat(pixels[..., None], 3, axis=-1).tobytes()
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return Picture(picture.kind, picture.look, buffer.getvalue(), picture.lines)
 
 
 def left(picture: Picture, output: bytes) -> list[str]:
@@ -109,7 +120,8 @@ def _picture(kind: str, font: str, size: int, contrast: str) -> Picture:
         weight = alpha if drawn.ndim == 2 else alpha[..., None]
         below, drawn = drawn, drawn * (1 - weight) + (low + CONTRASTS[contrast] * (high - low)) * weight
         seen = np.abs(drawn - below).reshape(rows, columns, -1).max(axis=-1) > _VISIBLE * abs(high - low)
-        lines.append(Line(text, seen & (alpha > 0.5)))
+        if (strokes := seen & (alpha > 0.5)).any():
+            lines.append(Line(text, strokes))
     ds.PixelData = drawn.round().astype(pixels.dtype).tobytes()
     buffer = BytesIO()
     ds.save_as(buffer, enforce_file_format=True)

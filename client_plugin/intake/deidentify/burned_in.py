@@ -26,6 +26,8 @@ _SURE, _CHARACTERS = 0.7, 2
 _ROUNDS, _GAP, _ENDS = 3, 6, 4
 #: Share of the picture's height that a line of text has at most, unless it can be read.
 _TALLEST = 0.1
+#: What is drawn in one colour has one value in each of its planes; this one has most of what is seen.
+_GREEN = 1
 #: Text that is still read after blanking.
 _LEFT_SURE, _LEFT_CHARACTERS = 0.8, 3
 
@@ -67,7 +69,7 @@ def clean(dataset: Dataset, regions: list[Box], *, everything: bool) -> list[Box
             for frame in shown(dataset, pixels)
             for box in (lines(text_like(frame)) if everything else lines(readable(frame), _ENDS))
         }
-        for frame in _chosen(pixels):
+        for frame in _chosen(pixels if pixels.ndim == 3 else pixels[..., _GREEN]):
             found.update(_drawn(frame, ink.standing_out(frame, black)))
             inks.update(*(ink.written_with(frame, box, black) for box in found))
             found.update(_drawn(frame, inks))

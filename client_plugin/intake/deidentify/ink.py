@@ -1,4 +1,4 @@
-"""Text drawn into grey pixels, however little it stands out: its strokes all have one value.
+"""Text drawn into pixels, however little it stands out: its strokes all have one value.
 
 What a detector of text sees of a dim name in front of ribs, an eye hardly sees either, until somebody turns up the
 contrast. But an image of tissue is noisy, and a graphics plane is not: the value of the ink is many times as frequent
@@ -31,7 +31,7 @@ def standing_out(frame: NDArray[np.generic], black: int) -> set[int]:
     Parameters
     ----------
     frame
-        Of shape (rows, columns); in colour there is none.
+        Of shape (rows, columns): grey, or one plane of a picture in colour.
     black
         The value of the background, which is no ink.
 

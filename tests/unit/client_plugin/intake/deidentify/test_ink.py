@@ -5,7 +5,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from benchmarks.planting.pictures import hardest, left
+from benchmarks.planting.pictures import hardest, in_colour, left
 from client_plugin.intake.deidentify import Deidentifier, burned_in, ink
 from client_plugin.intake.deidentify.text_detector import Box
 
@@ -20,6 +20,12 @@ def test_a_name_that_the_detector_does_not_see_is_blanked(deidentifier: Deidenti
     name = picture.lines[0].box
     assert not any(box.top < name.bottom and box.bottom > name.top for box in seen)
     assert left(picture, deidentifier.apply(before).encoded()) == []
+
+
+def test_what_is_dim_in_a_picture_in_colour_is_blanked_too(deidentifier: Deidentifier) -> None:
+    picture = in_colour(hardest("SC", 32))
+    assert left(picture, picture.data) == [line.text for line in picture.lines]
+    assert left(picture, deidentifier.apply(read(picture.data)).encoded()) == []
 
 
 @pytest.mark.parametrize("file", ["RG1_UNCR.dcm", "RG3_UNCR.dcm", "CT_small.dcm", "MR_small.dcm", "693_UNCR.dcm"])
