@@ -43,6 +43,16 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+def log_in(admin: str, kit: Path, hospitals: int) -> Session:
+    """The admin's session, once so many hospitals have registered."""
+    session: Session = new_secure_session(admin, str(kit), timeout=60.0)
+    deadline = time.monotonic() + 60
+    while (registered := len(session.get_system_info().client_info)) < hospitals:
+        assert time.monotonic() < deadline, f"{registered} of {hospitals} clients have registered"
+        time.sleep(0.5)
+    return session
+
+
 @dataclass
 class Consortium:
     """Kits below ``folder`` and the processes started from them."""
@@ -99,11 +109,7 @@ class Consortium:
 
     def connect(self) -> None:
         """Log in as the consortium's lead and wait for all hospitals."""
-        self.session = new_secure_session(ADMIN, str(self.kit(ADMIN)), timeout=60.0)
-        deadline = time.monotonic() + 60
-        while len(self.session.get_system_info().client_info) < len(self.sites):
-            assert time.monotonic() < deadline, "the clients have not registered"
-            time.sleep(0.5)
+        self.session = log_in(ADMIN, self.kit(ADMIN), hospitals=len(self.sites))
 
     def start_one(self, participant: str) -> None:
         kit = self.kit(participant)

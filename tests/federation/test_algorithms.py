@@ -6,7 +6,6 @@ float arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +49,7 @@ JOBS = {
 
 
 @pytest.fixture(scope="module")
-def poc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Poc]:
+def poc(tmp_path_factory: pytest.TempPathFactory) -> Poc:
     folder = tmp_path_factory.mktemp("poc")
     # The stewards have read these two jobs, and allow no other content under the name.
     read = [job_digest(one.write(folder / name) / "app") for name, one in JOBS.items()]
@@ -60,22 +59,17 @@ def poc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Poc]:
         archive = archived.open_archive(one.kit(site))
         archived.add_case(archive, phantom.case(f"P-{site}", seed=number, depth=40 - 8 * (number == 2)))
         archive.close()
-    try:
-        one.nvflare("poc", "start")
-        yield one
-    finally:
-        one.stop()
+    return one
 
 
 @pytest.fixture(scope="module")
 def finished(poc: Poc) -> dict[str, dict[str, Weights]]:
     """Final weights by job and site."""
-    session = poc.session()
-    submitted = {name: session.submit_job(str(one.write(poc.folder / name))) for name, one in JOBS.items()}
-    for job_id in submitted.values():
-        _, meta = session.monitor_job_and_return_job_meta(job_id, timeout=240, poll_interval=0.5)
-        assert meta["status"] == "FINISHED:COMPLETED", poc.log(SITES[0])[-3000:]
-    session.close()
+    with poc.running(hospitals=len(SITES)) as session:
+        submitted = {name: session.submit_job(str(one.write(poc.folder / name))) for name, one in JOBS.items()}
+        for job_id in submitted.values():
+            _, meta = session.monitor_job_and_return_job_meta(job_id, timeout=240, poll_interval=0.5)
+            assert meta["status"] == "FINISHED:COMPLETED", poc.log(SITES[0])[-3000:]
     return {
         name: {site: read_weights(NodeConfig.load(poc.kit(site)).models / job_id / "bundle") for site in SITES}
         for name, job_id in submitted.items()
