@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
+from client_plugin.archive import reading
 from client_plugin.archive.geometry import location_along_normal
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -142,10 +142,22 @@ class InstanceRow(ArchivedInstance):
     archived_at: datetime
 
 
-def _value(ds: Dataset, keyword: str) -> Any:
-    """``ds.get(keyword)``, which is slow where there is none."""
+def _text(ds: Dataset, keyword: str) -> str:
+    return reading.text(ds, keyword).strip()[:_MAX_TEXT]
+
+
+def _integer(ds: Dataset, keyword: str) -> int | None:
+    try:
+        value = reading.number(ds, keyword)
+    except (TypeError, ValueError):
+        return None
+    return value if value is not None and 0 <= value < 1 << 31 else None
+
+
+def _items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
+    """The items of a sequence; `Dataset.get` is slow where there is none."""
     tag = _tag(keyword)
-    return ds[tag].value if tag in ds else None
+    return ds[tag].value or () if tag in ds else ()
 
 
 @cache
@@ -153,27 +165,18 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def _text(ds: Dataset, keyword: str) -> str:
-    value = _value(ds, keyword)
-    return "" if value is None else str(value).strip()[:_MAX_TEXT]
-
-
-def _integer(ds: Dataset, keyword: str) -> int | None:
-    try:
-        value = int(_value(ds, keyword))
-    except (TypeError, ValueError):
-        return None
-    return value if 0 <= value < 1 << 31 else None
-
-
-def _items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
-    return _value(ds, keyword) or ()
-
-
 def _numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """A decimal attribute of the data set or, for enhanced multi-frame objects, of its functional groups."""
-    value = _value(ds, keyword)
-    if value is None:
+    try:
+        numbers = tuple(float(part) for part in _decimals(ds, keyword).split("\\"))
+    except (TypeError, ValueError, LookupError):
+        return None
+    return numbers if len(numbers) == count else None
+
+
+def _decimals(ds: Dataset, keyword: str) -> str:
+    text = reading.text(ds, keyword)
+    if not text:
         groups = [
             *_items(ds, "SharedFunctionalGroupsSequence"),
             *list(_items(ds, "PerFrameFunctionalGroupsSequence"))[:1],
@@ -181,14 +184,8 @@ def _numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
         for group in groups:
             for macro in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
                 for item in _items(group, macro):
-                    value = _value(item, keyword) or value
-    if value is None:
-        return None
-    try:
-        numbers = tuple(float(v) for v in (value if count > 1 else (value,)))
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count else None
+                    text = reading.text(item, keyword) or text
+    return text
 
 
 def _location(position: tuple[float, ...] | None, orientation: tuple[float, ...] | None) -> float | None:
@@ -201,10 +198,10 @@ def _location(position: tuple[float, ...] | None, orientation: tuple[float, ...]
 
 
 def _referenced_series(ds: Dataset) -> Iterable[str]:
-    if _value(ds, "SOPClassUID") == SegmentationStorage:
+    if _text(ds, "SOPClassUID") == SegmentationStorage:
         for item in _items(ds, "ReferencedSeriesSequence"):
             yield _text(item, "SeriesInstanceUID")
-    elif _value(ds, "SOPClassUID") == RTStructureSetStorage:
+    elif _text(ds, "SOPClassUID") == RTStructureSetStorage:
         for frame in _items(ds, "ReferencedFrameOfReferenceSequence"):
             for study in _items(frame, "RTReferencedStudySequence"):
                 for series in _items(study, "RTReferencedSeriesSequence"):
@@ -212,9 +209,9 @@ def _referenced_series(ds: Dataset) -> Iterable[str]:
 
 
 def _labels(ds: Dataset) -> Iterable[SegmentLabel]:
-    if _value(ds, "SOPClassUID") == SegmentationStorage:
+    if _text(ds, "SOPClassUID") == SegmentationStorage:
         sequence, number, name = "SegmentSequence", "SegmentNumber", "SegmentLabel"
-    elif _value(ds, "SOPClassUID") == RTStructureSetStorage:
+    elif _text(ds, "SOPClassUID") == RTStructureSetStorage:
         sequence, number, name = "StructureSetROISequence", "ROINumber", "ROIName"
     else:
         return
@@ -226,9 +223,8 @@ def _labels(ds: Dataset) -> Iterable[SegmentLabel]:
 
 def _rules(ds: Dataset) -> str:
     """The digest in a value "rules 0123456789abcdef" of DeidentificationMethod; empty where there is none."""
-    methods = _value(ds, "DeidentificationMethod") or ()
-    for method in [methods] if isinstance(methods, str) else methods:
-        name, _, digest = str(method).partition(" ")
+    for method in reading.text(ds, "DeidentificationMethod").split("\\"):
+        name, _, digest = method.strip().partition(" ")
         if name == "rules" and len(digest) <= 16:
             return digest
     return ""

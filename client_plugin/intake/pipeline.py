@@ -14,6 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from sqlalchemy.exc import OperationalError
 
+from client_plugin.archive import reading
 from client_plugin.archive.additions import Addition
 from client_plugin.archive.archive import Archive, Written
 from client_plugin.archive.instance import ArchivedInstance, NotArchivable
@@ -229,7 +230,7 @@ def naming_fault(dataset: Dataset, file_meta: Dataset) -> IntakeReason | None:
 
     The listener has looked at the start of the data set; this decides where that was not enough.
     """
-    names = [str(dataset.get(keyword, None) or "") for keyword in ("SOPClassUID", "SOPInstanceUID")]
+    names = [reading.text(dataset, keyword) for keyword in ("SOPClassUID", "SOPInstanceUID")]
     if not all(names):
         return IntakeReason.UIDS_MISSING
     told = [str(file_meta.MediaStorageSOPClassUID), str(file_meta.MediaStorageSOPInstanceUID)]
@@ -239,7 +240,7 @@ def naming_fault(dataset: Dataset, file_meta: Dataset) -> IntakeReason | None:
 def _study_uid(dataset: Dataset) -> str:
     """The original Study Instance UID; empty if there is none that can be read."""
     try:
-        return str(dataset.get("StudyInstanceUID", None) or "")
+        return reading.text(dataset, "StudyInstanceUID")
     except (ValueError, TypeError, LookupError):  # hostile bytes: what to do about them is decided elsewhere
         return ""
 

@@ -55,8 +55,9 @@ def _elements(dataset: Dataset, implicit: bool, little: bool) -> Iterator[bytes]
     order = "<" if little else ">"
     header = struct.Struct(f"{order}HH2sH" if not implicit else f"{order}HHI")
     delimiter = struct.pack(f"{order}HHI", 0xFFFE, 0xE0DD, 0)
-    for tag in sorted(dataset.keys(), key=int):
-        element = dataset.get_item(tag)
+    elements = dict(dataset.items())  # as they are, without decoding
+    for tag in sorted(elements, key=int):
+        element = elements[tag]
         if element.VR == "SQ":
             value, length = b"".join(_items(element, implicit, little, order)), None
         else:

@@ -9,6 +9,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileDataset
 from pydicom.tag import BaseTag
 
+from client_plugin.archive import reading
 from client_plugin.intake.deidentify import burned_in, encoding, header, screening, standard
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.keyed import Keyed, Keys
@@ -82,10 +83,10 @@ class Deidentifier:
     def _apply(self, ds: Dataset, patient: Patient) -> Deidentified:
         sop_class, iod = screening.sop_class(ds)
         screening.check(ds, iod, self.profile)
-        meta = header.file_meta(ds, sop_class)
-        implicit, little = meta.TransferSyntaxUID.is_implicit_VR, meta.TransferSyntaxUID.is_little_endian
+        syntax = header.transfer_syntax(ds)
+        implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
         walk = Walk(self.profile, self._keyed, iod, patient, implicit=implicit)
-        meta.MediaStorageSOPInstanceUID = walk.uid(meta.MediaStorageSOPInstanceUID)
+        instance = walk.uid(header.sop_instance(ds))
         try:
             elements: dict[BaseTag, Any] = {}
             walk.items(ds, standard.TOP, (), elements)
@@ -93,11 +94,14 @@ class Deidentifier:
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, RuntimeError):
             raise Quarantine(Reason.UNREADABLE) from None  # the original message may quote a value
         elements |= header.statements(self.profile, implicit, little)
+        meta = header.file_meta(sop_class, instance, syntax)
         dataset = FileDataset("", elements, file_meta=meta, preamble=bytes(128))
         dataset.set_original_encoding(implicit, little, ds.original_character_set)
         if Option.CLEAN_PIXEL_DATA in self.profile.options:
             self._clean_pixels(ds, iod, dataset, walk)
-        dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        for keyword, uid in (("SOPClassUID", sop_class), ("SOPInstanceUID", instance)):
+            if reading.text(dataset, keyword) != uid:  # the original had it in its file meta information only
+                setattr(dataset, keyword, uid)
         record = [*walk.record, *header.ADDED]
         return Deidentified(dataset, patient.pseudonym, record, self._digest, patient.identity)
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from scipy import ndimage
 
-from client_plugin.intake.deidentify import burned_in, reading, regions
+from client_plugin.archive import reading
+from client_plugin.intake.deidentify import burned_in, regions
 from client_plugin.intake.deidentify.codes import Reason
 from client_plugin.intake.deidentify.regions import Region
 

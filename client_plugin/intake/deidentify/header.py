@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from client_plugin.intake.deidentify import reading
+from client_plugin.archive import reading
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.encoding import raw
 from client_plugin.intake.deidentify.profile import VERSION, Profile
@@ -32,32 +32,43 @@ ADDED = [Action((), tag, Done.ADDED, Rule.METHOD) for tag in _ADDED]
 _TRANSFER_SYNTAXES = {(True, True): ImplicitVRLittleEndian, (False, False): ExplicitVRBigEndian}
 
 
-def file_meta(ds: Dataset, sop_class: str) -> FileMetaDataset:
-    """A new File Meta Information group: no AE titles, no private information, this implementation's name.
+def file_meta(sop_class: str, instance: str, transfer_syntax: UID) -> FileMetaDataset:
+    """A File Meta Information group: no AE titles, no private information, this implementation's name."""
+    values = (
+        (0x00020001, "OB", b"\0\1"),  # File Meta Information Version
+        (0x00020002, "UI", sop_class),
+        (0x00020003, "UI", instance),
+        (0x00020010, "UI", transfer_syntax),
+        (0x00020012, "UI", IMPLEMENTATION_CLASS_UID),
+        (0x00020013, "SH", IMPLEMENTATION_VERSION_NAME),
+    )
+    return FileMetaDataset({BaseTag(tag): DataElement(tag, vr, value) for tag, vr, value in values})
 
-    The SOP Instance UID is still the original one.
+
+def sop_instance(ds: Dataset) -> str:
+    """The original SOP Instance UID.
 
     Raises
     ------
     Quarantine
-        No SOP Instance UID, in the data set or in its file meta information.
+        None, in the data set or in its file meta information.
     """
     old = getattr(ds, "file_meta", Dataset())
     instance = str(reading.text(ds, "SOPInstanceUID") or old.get("MediaStorageSOPInstanceUID") or "")
     if not instance:
         raise Quarantine(Reason.MISSING_UID)
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID = sop_class
-    meta.MediaStorageSOPInstanceUID = instance
-    meta.TransferSyntaxUID = _transfer_syntax(ds, old.get("TransferSyntaxUID"))
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    return meta
+    return instance
 
 
-def _transfer_syntax(ds: Dataset, stated: UID | None) -> UID:
-    """The transfer syntax that the data set is really in: some files state another one than they were written in."""
+def transfer_syntax(ds: Dataset) -> UID:
+    """The transfer syntax that the data set is really in: some files state another one than they were written in.
+
+    Raises
+    ------
+    Quarantine
+        None that the standard knows, or one that it cannot be in.
+    """
+    stated = getattr(ds, "file_meta", Dataset()).get("TransferSyntaxUID")
     encoding = ds.original_encoding
     if stated is None:
         return _TRANSFER_SYNTAXES.get(encoding, ExplicitVRLittleEndian)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pydicom import Dataset
 
-from client_plugin.intake.deidentify import reading
+from client_plugin.archive import reading
 from client_plugin.intake.deidentify.codes import Quarantine, Reason
 from client_plugin.intake.deidentify.keyed import Keyed
 from client_plugin.intake.deidentify.vault import Identity

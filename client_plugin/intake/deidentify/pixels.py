@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from pydicom import Dataset
 
+from client_plugin.archive import reading
+
 _ITEM = b"\xfe\xff\x00\xe0"
 _SOS, _COM = 0xDA, 0xFE
 #: APPn segments that decoders read: JFIF (0), ICC profile (2), SPIFF and JPEG-LS (8), Adobe's colour transform (14).
@@ -42,12 +44,14 @@ def trimmed(source: Dataset, value: bytes, *, undefined_length: bool) -> bytes:
 def _expected_length(source: Dataset) -> int | None:
     """Bytes of native pixel data (PS3.5 8.1.1), or None where the attributes do not tell."""
     try:
-        bits = int(source.BitsAllocated)
-        frames = int(source.get("NumberOfFrames") or 1)
-        samples = int(source.get("SamplesPerPixel") or 1)
-        pixels = int(source.Rows) * int(source.Columns) * frames * samples
-    except (AttributeError, TypeError, ValueError):
+        bits, rows, columns = (reading.number(source, keyword) for keyword in ("BitsAllocated", "Rows", "Columns"))
+        frames = reading.number(source, "NumberOfFrames") or 1
+        samples = reading.number(source, "SamplesPerPixel") or 1
+    except (TypeError, ValueError):
         return None
+    if bits is None or rows is None or columns is None:
+        return None
+    pixels = rows * columns * frames * samples
     if samples == 3 and "422" in str(source.get("PhotometricInterpretation")):
         pixels = pixels // 3 * 2
     return (pixels * bits + 7) // 8

@@ -17,7 +17,8 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from client_plugin.intake.deidentify import reading, standard
+from client_plugin.archive import reading
+from client_plugin.intake.deidentify import standard
 from client_plugin.intake.deidentify.identifiers import normal
 
 _SERIES_TEXTS = ("BodyPartExamined", "SeriesDescription", "ProtocolName")

@@ -7,7 +7,8 @@ import re
 
 from pydicom import Dataset
 
-from client_plugin.intake.deidentify import faces, reading, standard
+from client_plugin.archive import reading
+from client_plugin.intake.deidentify import faces, standard
 from client_plugin.intake.deidentify.codes import Option, Quarantine, Reason
 from client_plugin.intake.deidentify.profile import Profile
 

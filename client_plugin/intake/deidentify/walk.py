@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import TEXT_VR_DELIMS
 
+from client_plugin.archive import reading
 from client_plugin.intake.deidentify import descriptors, encoding, header, pixels, private, standard, values
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Path, Rule
 from client_plugin.intake.deidentify.encoding import UNDEFINED_LENGTH
@@ -78,18 +78,19 @@ class Walk:
         """Put into ``elements`` what stays of ``source``, a data set or an item of the sequence ``parent``."""
         steps = self._profile.steps(self._iod, parent)
         charset = source.original_character_set
-        for tag in list(source.keys()):  # iterating over a Dataset would decode every element
+        for tag, element in list(source.items()):  # as they are: iterating over a Dataset would decode every element
             number = int(tag)
             if number & 0x10000 and not self._retains_private:
                 self._note(path, number, Done.REMOVED, Rule.PRIVATE)
                 continue
             step = steps.get(number) or steps.get(standard.fold(number)) or self._private(source, number)
-            if step is None or step.op in _LOST:  # what an option retains is not searched for elsewhere
-                self._learn(source, tag, number)
             if step is None or step.op is Op.REMOVE:
+                self._learn(source, tag, number)
                 self._note(path, number, Done.REMOVED, _unlisted(number) if step is None else step.rule)
                 continue
-            raw = self._raw(source, tag, step)
+            raw = self._raw(source, element, step)
+            if step.op in _LOST:  # what an option retains is not searched for elsewhere
+                self._learn(source, tag, number)
             if raw is None:
                 self._note(path, number, Done.REMOVED, Rule.VR)
             elif step.vrs == ("SQ",):
@@ -118,29 +119,29 @@ class Walk:
         if number not in _NAMING and vrs not in (("PN",), ("SQ",)):
             return
         try:
-            value = source[tag].value
+            if vrs == ("SQ",) and source[tag].VR == "SQ":
+                items, text = source[tag].value or (), ""
+            else:
+                items, text = (), reading.text_of(source, tag)
         except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError):  # goes unread
             return
-        if source[tag].VR == "SQ":
-            for item in value or ():
-                for below in list(item.keys()):
-                    self._learn(item, below, int(below))
-            return
-        for part in value if isinstance(value, MultiValue) else [value or ""]:
+        for item in items:
+            for below in list(item.keys()):
+                self._learn(item, below, int(below))
+        for part in text.split("\\"):
             if number in DATES:
-                self.known.add_date(str(part))
+                self.known.add_date(part)
             elif number in NUMBERS:
-                self.known.add_number(str(part))
+                self.known.add_number(part)
             else:
                 besides = descriptors.vocabulary(technical=True) if number in NAMES else frozenset()
-                self.known.add_name(str(part), besides)
+                self.known.add_name(part, besides)
 
-    def _raw(self, source: Dataset, tag: BaseTag, step: Step) -> RawDataElement | None:
+    def _raw(self, source: Dataset, element: Any, step: Step) -> RawDataElement | None:
         """The element in its encoded form; None where its VR contradicts PS3.6."""
         if step.vrs == ("SQ",):
-            element = source[tag]
+            element = source[element.tag]
             return element if element.VR == "SQ" else None
-        element = source.get_item(tag)
         if element.is_raw and (element.VR == "UN" or (element.VR is None and not self._implicit)):
             # unknown to a sender, too long for its length field, or an implicit item in an explicit data set
             element = element._replace(VR=step.vrs[0])
@@ -173,6 +174,9 @@ class Walk:
         self, raw: RawDataElement, step: Step, path: Path, source: Dataset, elements: dict[BaseTag, Any]
     ) -> None:
         op, value = step.op, raw.value or b""
+        if op is Op.KEEP:
+            elements[raw.tag] = raw
+            return
         if op in TEXT_OPS and value:
             elements[raw.tag] = raw  # keeps its place
             self._texts.append(_Text(elements, raw, step, path, source.original_character_set))
@@ -186,7 +190,7 @@ class Walk:
             new, done, rule = self._patient.pseudonym.encode(), Done.REPLACED, step.rule
         elif op is Op.PIXELS:
             new, rule = pixels.trimmed(source, value, undefined_length=raw.length == UNDEFINED_LENGTH), Rule.PIXELS
-        elif not value or op is Op.KEEP:
+        elif not value:
             pass
         elif op is Op.UID:
             new, done, rule = self._uids(value), Done.REMAPPED, Rule.UID if step.rule is Rule.IOD else step.rule

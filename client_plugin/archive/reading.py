@@ -1,6 +1,7 @@
-"""Reading a few elements before the pass over all of them, and leaving them as they are.
+"""Reading a few elements and leaving them as they are.
 
-pydicom replaces an element by its decoded form when it is asked for its value; the pass would have to encode it again.
+pydicom replaces an element by its decoded form when it is asked for its value. That costs more than to read most of
+them as they are encoded, and de-identification would have to encode them again.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ def text(ds: Dataset, keyword: str) -> str:
     ValueError, TypeError, LookupError
         It cannot be decoded.
     """
-    element = ds.get_item(_tag(keyword))
+    return text_of(ds, _tag(keyword))
+
+
+def text_of(ds: Dataset, tag: BaseTag) -> str:
+    """The same of an element of a VR for text."""
+    element = ds.get_item(tag)
     if element is None:
         return ""
     value = element.value
     if element.is_raw:
         if value is None or (value.isascii() and b"\x1b" not in value):
             return (value or b"").decode("ascii").strip(" \0")
-        value = ds[_tag(keyword)].value
+        value = ds[tag].value
     if isinstance(value, bytes):  # of unknown VR
         value = value.decode("latin-1")
     if isinstance(value, MultiValue | list):
@@ -39,6 +45,26 @@ def text(ds: Dataset, keyword: str) -> str:
 def texts(ds: Dataset, keyword: str) -> list[str]:
     """The values of a text attribute, in upper case; one empty text where there is none."""
     return [part.strip(" \0") for part in text(ds, keyword).upper().split("\\")]
+
+
+def number(ds: Dataset, keyword: str) -> int | None:
+    """The value of an attribute of VR US or IS; None where there is none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        It is no number, or several.
+    """
+    element = ds.get_item(_tag(keyword))
+    if element is None or element.value in (None, b"", ""):
+        return None
+    if element.is_raw:
+        value = element.value
+        if element.VR == "US" and len(value) == 2:
+            return int.from_bytes(value, "little" if element.is_little_endian else "big")
+        if element.VR == "IS" and (digits := value.strip(b" \0")).isdigit():
+            return int(digits)
+    return int(ds[_tag(keyword)].value)
 
 
 @cache
