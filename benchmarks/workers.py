@@ -132,7 +132,7 @@ def _cpu(running: list[subprocess.Popen[bytes]]) -> float:
 def _wait(archive: Archive, instances: int, done: Callable[[int], bool]) -> tuple[int, float]:
     deadline = time.perf_counter() + _PATIENCE
     while time.perf_counter() < deadline:
-        left = archive.catalogue.counts()["spool_pending"]
+        left, _ = archive.catalogue.backlog()
         if done(left):
             return left, time.perf_counter()
         time.sleep(0.05)

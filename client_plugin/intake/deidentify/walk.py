@@ -27,6 +27,8 @@ from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step,
 
 _CODE_VALUE, _CODE_MEANING = 0x00080100, 0x00080104
 _DONE = {Op.REMOVE: Done.REMOVED, Op.EMPTY: Done.EMPTIED, Op.DUMMY: Done.REPLACED}
+_WHY = {Op.NUMBER: Rule.VR, Op.CODE: Rule.VR, Op.BULK: Rule.IDENTIFIER}
+"""Why a text changes; of all others since they are descriptors."""
 _LOST = {Op.REMOVE, Op.EMPTY, Op.DUMMY, Op.PATIENT}
 _NAMING = NAMES | NUMBERS | DATES
 _TEXT_VRS = frozenset(
@@ -105,7 +107,8 @@ class Walk:
         """Look at the texts, now that all names and identifiers are known."""
         for text in self._texts:
             del text.elements[text.raw.tag]  # until it is known what stays
-            self._store(text.elements, text.raw, text.step, text.path, self._clean(text), Done.CLEANED, _why(text.step))
+            rule = _WHY.get(text.step.op, Rule.DESCRIPTOR)
+            self._store(text.elements, text.raw, text.step, text.path, self._clean(text), Done.CLEANED, rule)
 
     def _private(self, source: Dataset, tag: int) -> Step | None:
         if not tag & 0x10000:
@@ -275,10 +278,6 @@ class Walk:
         self.record.append(Action(path, tag, done, rule))
 
 
-def _why(step: Step) -> Rule:
-    return {Op.NUMBER: Rule.VR, Op.CODE: Rule.VR, Op.BULK: Rule.IDENTIFIER}.get(step.op, Rule.DESCRIPTOR)
-
-
 def _unlisted(tag: int) -> Rule:
     if tag >> 16 & 1:
         return Rule.PRIVATE
@@ -301,4 +300,5 @@ def _decoded(value: bytes, charset: Any) -> str:
 def _replaced(raw: RawDataElement, value: bytes, vr: str) -> RawDataElement:
     padded = values.pad(value, vr)
     undefined = raw.length == UNDEFINED_LENGTH  # encapsulated pixel data stay so
-    return raw._replace(value=padded, length=UNDEFINED_LENGTH if undefined else len(padded))
+    length = UNDEFINED_LENGTH if undefined else len(padded)
+    return RawDataElement(raw.tag, raw.VR, length, padded, raw.value_tell, raw.is_implicit_VR, raw.is_little_endian)
