@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from client_plugin.archive import reading
@@ -154,17 +152,6 @@ def _integer(ds: Dataset, keyword: str) -> int | None:
     return value if value is not None and 0 <= value < 1 << 31 else None
 
 
-def _items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
-    """The items of a sequence; `Dataset.get` is slow where there is none."""
-    tag = _tag(keyword)
-    return ds[tag].value or () if tag in ds else ()
-
-
-@cache
-def _tag(keyword: str) -> BaseTag:
-    return Tag(keyword)
-
-
 def _numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """A decimal attribute of the data set or, for enhanced multi-frame objects, of its functional groups."""
     try:
@@ -178,12 +165,12 @@ def _decimals(ds: Dataset, keyword: str) -> str:
     text = reading.text(ds, keyword)
     if not text:
         groups = [
-            *_items(ds, "SharedFunctionalGroupsSequence"),
-            *list(_items(ds, "PerFrameFunctionalGroupsSequence"))[:1],
+            *reading.items(ds, "SharedFunctionalGroupsSequence"),
+            *list(reading.items(ds, "PerFrameFunctionalGroupsSequence"))[:1],
         ]
         for group in groups:
             for macro in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
-                for item in _items(group, macro):
+                for item in reading.items(group, macro):
                     text = reading.text(item, keyword) or text
     return text
 
@@ -199,12 +186,12 @@ def _location(position: tuple[float, ...] | None, orientation: tuple[float, ...]
 
 def _referenced_series(ds: Dataset) -> Iterable[str]:
     if _text(ds, "SOPClassUID") == SegmentationStorage:
-        for item in _items(ds, "ReferencedSeriesSequence"):
+        for item in reading.items(ds, "ReferencedSeriesSequence"):
             yield _text(item, "SeriesInstanceUID")
     elif _text(ds, "SOPClassUID") == RTStructureSetStorage:
-        for frame in _items(ds, "ReferencedFrameOfReferenceSequence"):
-            for study in _items(frame, "RTReferencedStudySequence"):
-                for series in _items(study, "RTReferencedSeriesSequence"):
+        for frame in reading.items(ds, "ReferencedFrameOfReferenceSequence"):
+            for study in reading.items(frame, "RTReferencedStudySequence"):
+                for series in reading.items(study, "RTReferencedSeriesSequence"):
                     yield _text(series, "SeriesInstanceUID")
 
 
@@ -215,7 +202,7 @@ def _labels(ds: Dataset) -> Iterable[SegmentLabel]:
         sequence, number, name = "StructureSetROISequence", "ROINumber", "ROIName"
     else:
         return
-    for item in _items(ds, sequence):
+    for item in reading.items(ds, sequence):
         value = _integer(item, number)
         if value is not None:
             yield SegmentLabel(value, _text(item, name)[:64])

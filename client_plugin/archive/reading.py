@@ -6,6 +6,7 @@ them as they are encoded, and de-identification would have to encode them again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 from pydicom import Dataset
@@ -65,6 +66,17 @@ def number(ds: Dataset, keyword: str) -> int | None:
         if element.VR == "IS" and (digits := value.strip(b" \0")).isdigit():
             return int(digits)
     return int(ds[_tag(keyword)].value)
+
+
+def items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
+    """The items of a sequence; `Dataset.get` is slow where there is none."""
+    tag = _tag(keyword)
+    return ds[tag].value or () if tag in ds else ()
+
+
+def named(ds: Dataset, keyword: str) -> str:
+    """SOPClassUID or SOPInstanceUID: of the data set, or else of its file meta information."""
+    return text(ds, keyword) or str(getattr(ds, "file_meta", Dataset()).get(f"MediaStorage{keyword}") or "")
 
 
 @cache

@@ -53,8 +53,7 @@ def sop_instance(ds: Dataset) -> str:
     Quarantine
         None, in the data set or in its file meta information.
     """
-    old = getattr(ds, "file_meta", Dataset())
-    instance = str(reading.text(ds, "SOPInstanceUID") or old.get("MediaStorageSOPInstanceUID") or "")
+    instance = reading.named(ds, "SOPInstanceUID")
     if not instance:
         raise Quarantine(Reason.MISSING_UID)
     return instance

@@ -60,9 +60,7 @@ def sop_class(ds: Dataset) -> tuple[str, str]:
     Quarantine
         No SOP class, or one that PS3.3 does not know: there is no allow-list for it.
     """
-    uid = str(
-        reading.text(ds, "SOPClassUID") or getattr(ds, "file_meta", Dataset()).get("MediaStorageSOPClassUID") or ""
-    )
+    uid = reading.named(ds, "SOPClassUID")
     iod = standard.iod_of(uid)
     if iod is None:
         raise Quarantine(Reason.UNKNOWN_SOP_CLASS)
