@@ -8,7 +8,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import EncapsulatedPDFStorage
+from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client_plugin.config import DeidentificationConfig
 from client_plugin.intake.deidentify import Deidentifier, Done, Profile, Quarantine, Reason, Rule
@@ -251,6 +251,22 @@ def test_a_segmentation_still_refers_to_its_images(deidentifier: Deidentifier, c
 def test_code_meanings(deidentifier: Deidentifier, ct: Dataset, meaning: str, kept: str) -> None:
     ct.AnatomicRegionSequence = [item(CodeValue="64033007", CodingSchemeDesignator="SCT", CodeMeaning=meaning)]
     assert deidentifier.apply(read(written(ct))).dataset.AnatomicRegionSequence[0].CodeMeaning == kept
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_each_of_several_names_and_numbers_is_learned_as_it_is_encoded(
+    deidentifier: Deidentifier, ct: Dataset, syntax: UID
+) -> None:
+    """They are read without pydicom's decoding; the words of radiology and the short numbers would stay."""
+    ct.SpecificCharacterSet = "ISO_IR 192"
+    ct.OtherPatientNames = ["Zuckerberger^Anna", "Hand^Jörg"]
+    ct.OtherPatientIDs = ["KH-471108", "42-42"]
+    ct.SeriesDescription, ct.StudyDescription = "thorax hand", "thorax 42 42"
+    ct.ProtocolName = "thorax 42"
+    ct.file_meta.TransferSyntaxUID = syntax
+    out = deidentifier.apply(read(written(ct))).dataset
+    assert (out.SeriesDescription, out.StudyDescription) == ("thorax", "thorax")
+    assert out.ProtocolName == "thorax 42"  # nobody's number
 
 
 def test_names_are_learned_from_what_is_removed_unread(deidentifier: Deidentifier, ct: Dataset) -> None:
