@@ -273,9 +273,7 @@ class Archive:
 
 
 def _seal_into(raw: BinaryIO, data: bytes, key: bytes, sop_instance_uid: str) -> None:
-    writer = SealedWriter(raw, key, _object_context(sop_instance_uid))
-    writer.write(data)
-    writer.finish()
+    SealedWriter(raw, key, _object_context(sop_instance_uid)).finish(data)
 
 
 def key_context(pseudonym: str) -> bytes:

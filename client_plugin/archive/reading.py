@@ -74,6 +74,12 @@ def items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
     return ds[tag].value or () if tag in ds else ()
 
 
+def charset(ds: Dataset) -> str | tuple[str, ...]:
+    """The character sets that a data set was read with, by pydicom's names, as something that can be hashed."""
+    names = ds.original_character_set
+    return names if isinstance(names, str) else tuple(names)
+
+
 def named(ds: Dataset, keyword: str) -> str:
     """SOPClassUID or SOPInstanceUID: of the data set, or else of its file meta information."""
     return text(ds, keyword) or str(getattr(ds, "file_meta", Dataset()).get(f"MediaStorage{keyword}") or "")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from client_plugin.archive.database import Database
@@ -138,20 +138,19 @@ class ReceivedRows(Database):
         so that it takes no other down with it; one that did so ``max_tries`` times goes to quarantine.
         """
         now = datetime.now(UTC)
-        free = or_(
-            Received.state == ReceivedState.PENDING,
-            (Received.state == ReceivedState.CLAIMED) & (Received.claimed_at < now - lease),
-        )
-        with self.writing() as session:
-            spent = select(Received).where(free, Received.tries >= max_tries).with_for_update(skip_locked=True)
-            for row in session.scalars(spent).all():
-                self._set_aside(session, row, CatalogueReason.TOO_MANY_TRIES, None, now)
-            waiting = select(Received).where(free, Received.tries < max_tries).order_by(Received.id).limit(limit)
-            rows = session.scalars(waiting.with_for_update(skip_locked=True)).all()
-            taken = rows[:1] if rows and rows[0].tries else list(takewhile(lambda row: not row.tries, rows))
-            for row in taken:
-                row.state, row.worker, row.claimed_at, row.tries = ReceivedState.CLAIMED, worker, now, row.tries + 1
-            return [_row(row) for row in taken]
+        with self._writing_below_orm() as connection:
+            rows = _free(connection, limit, now - lease)
+            while spent := [row.id for row in rows if row.tries >= max_tries]:
+                with Session(connection) as session, session.begin():
+                    for entry in session.scalars(select(Received).where(Received.id.in_(spent))).all():
+                        self._set_aside(session, entry, CatalogueReason.TOO_MANY_TRIES, None, now)
+                rows = _free(connection, limit, now - lease)
+            taken = rows[:1] if rows and rows[0].tries else [*takewhile(lambda row: not row.tries, rows)]
+            if taken:
+                values = {"state": ReceivedState.CLAIMED, "worker": worker, "claimed_at": now}
+                these = update(Received).where(Received.id.in_([row.id for row in taken]))
+                connection.execute(these.values(**values, tries=Received.tries + 1))
+        return [replace(row, tries=row.tries + 1) for row in taken]
 
     def release_claims(self, worker: str | None = None) -> int:
         """Return claims to the queue; returns how many.
@@ -327,19 +326,21 @@ def _outcome(new: NewReceived, stored: set[str], known: dict[str, str]) -> Outco
     return Outcome.CONFLICT
 
 
-def _row(row: Received) -> ReceivedRow:
-    return ReceivedRow(
-        id=row.id,
-        tries=row.tries,
-        spool_name=row.spool_name,
-        uid_digest=row.uid_digest,
-        content_digest=row.content_digest,
-        sop_class_uid=row.sop_class_uid,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        size=row.size,
-        source_ae=row.source_ae,
-        received_at=row.received_at,
-    )
+def _free(connection: Connection, limit: int, before: datetime) -> list[ReceivedRow]:
+    """The oldest rows that nobody works on, locked: pending ones, and those claimed ``before``.
+
+    Two questions, since one about both would sort the whole backlog, each time.
+    """
+    columns = [getattr(Received, field.name) for field in fields(ReceivedRow)]
+    stale = (Received.state == ReceivedState.CLAIMED) & (Received.claimed_at < before)
+    rows = [
+        ReceivedRow(**row._mapping)
+        for which in (Received.state == ReceivedState.PENDING, stale)
+        for row in connection.execute(
+            select(*columns).where(which).order_by(Received.id).limit(limit).with_for_update(skip_locked=True)
+        )
+    ]
+    return sorted(rows, key=lambda row: row.id)[:limit]
 
 
 def _quarantined(new: NewReceived, reason: StrEnum, at: datetime) -> Quarantine:

@@ -86,23 +86,26 @@ class SealedWriter:
         written = len(view)
         while view:
             if len(self._pending) == self._chunk_size:  # only now is it known not to be the last
-                self._emit(last=False)
+                self._emit(self._pending, last=False)
             room = self._chunk_size - len(self._pending)
             self._pending += view[:room]
             view = view[room:]
         return written
 
-    def finish(self) -> None:
-        """Write the last chunk. Call it once, then sync the file."""
+    def finish(self, data: Buffer = b"") -> None:
+        """Seal ``data``, the end, and write the last chunk. Call it once, then sync the file."""
         if self._finished:
             raise ValueError("this sealed file is finished")
-        self._emit(last=True)
+        if self._pending or len(data) > self._chunk_size:
+            self.write(data)
+            data = self._pending
+        self._emit(data, last=True)
         self._finished = True
 
-    def _emit(self, *, last: bool) -> None:
+    def _emit(self, chunk: Buffer, *, last: bool) -> None:
         if self._chunks == _MAX_CHUNKS:
             raise OverflowError("too many chunks for one sealed file: use a larger chunk size")
-        self._raw.write(self._aead.encrypt(_NONCE.pack(self._chunks, last), self._pending, self._associated))
+        self._raw.write(self._aead.encrypt(_NONCE.pack(self._chunks, last), chunk, self._associated))
         self._pending.clear()
         self._chunks += 1
 
@@ -222,9 +225,7 @@ def seal(data: Buffer, key: bytes, context: bytes) -> bytes:
     client_plugin.archive.sealing.SealBroken: chunk 0 of 1: changed, moved, or another key or context
     """
     raw = io.BytesIO()
-    writer = SealedWriter(raw, key, context)
-    writer.write(data)
-    writer.finish()
+    SealedWriter(raw, key, context).finish(data)
     return raw.getvalue()
 
 

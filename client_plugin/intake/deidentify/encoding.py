@@ -28,13 +28,14 @@ _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "
 def encode(dataset: FileDataset) -> bytes:
     """The file: preamble, File Meta Information, data set, in the transfer syntax that the file meta names."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    head = file_meta.encode((e.tag.element, e.VR, e.value) for e in dataset.file_meta if e.tag.element)
-    body = b"".join(_elements(dataset, syntax.is_implicit_VR, syntax.is_little_endian))
+    meta = dataset.file_meta.items()  # as they are, without decoding
+    head = file_meta.encode((tag.element, e.VR, e.value) for tag, e in sorted(meta) if tag.element)
+    body = _elements(dataset, syntax.is_implicit_VR, syntax.is_little_endian)
     if syntax == DeflatedExplicitVRLittleEndian:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        body = deflater.compress(body) + deflater.flush()
-        body += bytes(len(body) % 2)
-    return head + body
+        deflated = deflater.compress(b"".join(body)) + deflater.flush()
+        body = iter((deflated, bytes(len(deflated) % 2)))
+    return b"".join((head, *body))
 
 
 def raw(element: DataElement, *, implicit: bool, little: bool, charset: Any) -> RawDataElement:

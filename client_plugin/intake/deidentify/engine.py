@@ -13,6 +13,7 @@ from client_plugin.archive import reading
 from client_plugin.intake.deidentify import burned_in, encoding, header, screening, standard
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.keyed import Keyed, Keys
+from client_plugin.intake.deidentify.outcomes import Outcomes
 from client_plugin.intake.deidentify.patient import Patient
 from client_plugin.intake.deidentify.profile import Profile
 from client_plugin.intake.deidentify.screening import TextRisk
@@ -52,7 +53,7 @@ class Deidentified:
 
 
 class Deidentifier:
-    """Apply a profile with a site's keys. Has no state besides: the order of instances does not matter.
+    """Apply a profile with a site's keys. It remembers outcomes, but the order of instances does not matter.
 
     Parameters
     ----------
@@ -64,6 +65,7 @@ class Deidentifier:
     def __init__(self, profile: Profile, keys: Keys) -> None:
         self.profile = profile
         self._keyed = Keyed(keys)
+        self._outcomes = Outcomes(profile, self._keyed)
         self._digest = profile.digest
 
     def apply(self, ds: Dataset) -> Deidentified:
@@ -85,8 +87,8 @@ class Deidentifier:
         screening.check(ds, iod, self.profile)
         syntax = header.transfer_syntax(ds)
         implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
-        walk = Walk(self.profile, self._keyed, iod, patient, implicit=implicit)
-        instance = walk.uid(header.sop_instance(ds))
+        walk = Walk(self.profile, self._outcomes, iod, patient, implicit=implicit)
+        instance = self._outcomes.uid(header.sop_instance(ds))
         try:
             elements: dict[BaseTag, Any] = {}
             walk.items(ds, standard.TOP, (), elements)

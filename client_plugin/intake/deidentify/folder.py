@@ -117,7 +117,7 @@ def _evidence(number: int, done: Deidentified) -> dict[str, Any]:
 
 
 def _elements(record: list[Action]) -> Iterator[dict[str, str]]:
-    for action in record:
+    for action in sorted(record, key=lambda action: [*action.path, (action.tag, -1)]):  # as in the data set
         steps = [f"{_name(tag)}[{index}]" for tag, index in action.path]
         yield {
             "element": ".".join([*steps, _name(action.tag)]),

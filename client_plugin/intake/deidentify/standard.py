@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -137,7 +137,7 @@ def fold(tag: int) -> int:
     return tag & 0xFF00FFFF if 0x6000 <= tag >> 16 <= 0x60FF else tag
 
 
-@cache
+@lru_cache(maxsize=16384)  # hostile instances may have any number of tags
 def vrs(tag: int) -> tuple[str, ...]:
     """The VRs that PS3.6 allows for ``tag``; empty for an attribute it does not know."""
     try:
