@@ -12,6 +12,7 @@ from io import BytesIO
 from pydicom import Dataset, dcmread
 
 from client_plugin.config import DeidentificationConfig
+from client_plugin.intake import reader
 from client_plugin.intake.deidentify import Deidentifier, Profile
 
 Deidentify = Callable[[bytes], bytes]
@@ -25,11 +26,11 @@ class Keys:
 
 
 def ours(config: DeidentificationConfig | None = None) -> Deidentify:
-    """Our engine, in its default configuration."""
+    """Our reader and engine as a worker uses them, in their default configuration."""
     deidentifier = Deidentifier(Profile.from_config(config or DeidentificationConfig()), Keys())
 
     def run(data: bytes) -> bytes:
-        return deidentifier.apply(dcmread(BytesIO(data))).encoded()
+        return deidentifier.apply(reader.read(data)).encoded()
 
     return run
 

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
-from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
@@ -21,6 +20,7 @@ from client_plugin.archive.instance import ArchivedInstance, NotArchivable
 from client_plugin.archive.patients import PatientForgotten
 from client_plugin.archive.received import ReceivedRow
 from client_plugin.archive.sealing import SealBroken
+from client_plugin.intake import reader
 from client_plugin.intake.deidentify import Deidentifier, Quarantine, Vault
 from client_plugin.intake.reasons import IntakeReason
 from client_plugin.intake.spool import Spool
@@ -35,7 +35,7 @@ _TROUBLES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, e
 
 
 _IN_MEMORY = 32 << 20
-"""Bytes of an instance that are unsealed at once."""
+"""Bytes of an instance, at most, that is unsealed at once and read from memory."""
 
 
 class Pipeline:
@@ -208,8 +208,7 @@ class Pipeline:
     def _read(self, row: ReceivedRow) -> FileDataset:
         try:
             with self._spool.open(row.spool_name) as sealed:
-                # The parser reads a few bytes at a time: from memory, unless the instance is a large one.
-                dataset = pydicom.dcmread(BytesIO(sealed.read()) if sealed.size <= _IN_MEMORY else sealed)
+                dataset = reader.read(sealed.read()) if sealed.size <= _IN_MEMORY else pydicom.dcmread(sealed)
         except SealBroken:
             raise _SetAside(IntakeReason.SPOOL_BROKEN) from None
         except FileNotFoundError:

@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 import pytest
+from sqlalchemy import event
 
 from client_plugin.archive.catalogue import Catalogue
 from client_plugin.archive.received import CatalogueReason, NewReceived, Outcome
@@ -77,6 +78,37 @@ def test_an_instance_that_kills_its_worker_takes_no_other_down_and_ends_in_quara
     (innocent,) = catalogue.claim("w4", 5)
     assert innocent.spool_name == "spool-2-0"
     assert [q.reason for q in catalogue.quarantined()] == [CatalogueReason.TOO_MANY_TRIES]
+
+
+def test_a_batch_behind_instances_that_killed_their_workers_is_found(catalogue: Catalogue) -> None:
+    catalogue.record_received([new(n) for n in range(5)])
+    for _ in range(3):
+        for n in range(3):  # each alone, again and again
+            catalogue.claim(f"w{n}", 1)
+        for n in range(3):
+            catalogue.release_claims(f"w{n}")
+    assert [row.spool_name for row in catalogue.claim("w", 2)] == ["spool-3-0", "spool-4-0"]
+    assert {q.spool_name for q in catalogue.quarantined()} == {"spool-0-0", "spool-1-0", "spool-2-0"}
+
+
+def test_a_claim_does_not_look_at_the_whole_backlog(catalogue: Catalogue) -> None:
+    seen: list[tuple[str, object]] = []
+
+    @event.listens_for(catalogue._engine, "before_cursor_execute")
+    def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
+        seen.append((statement, parameters))
+
+    catalogue.record_received([new(n) for n in range(3)])
+    seen.clear()
+    assert len(catalogue.claim("w", 2)) == 2
+    if catalogue.dialect != "sqlite":  # its planner goes by the size of the table
+        return
+    questions = [(statement, parameters) for statement, parameters in seen if statement.startswith("SELECT")]
+    assert len(questions) == 2
+    with catalogue._engine.connect() as connection:
+        for statement, parameters in questions:
+            explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            assert ["ix_received_queue" in row.detail for row in explained] == [True], explained  # and no sorting
 
 
 def test_a_crash_of_the_node_counts_against_no_instance(catalogue: Catalogue) -> None:

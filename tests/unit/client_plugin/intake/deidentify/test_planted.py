@@ -60,3 +60,16 @@ def test_what_the_iod_requires_is_kept(iod: str) -> None:
 
     compare(before, after, standard.TOP)
     assert missing == []
+
+
+def test_what_is_remembered_of_one_instance_changes_nothing_in_another() -> None:
+    """A node takes the instances of many patients in any order; none may show in another, nor change it."""
+    profile = Profile.from_config(DeidentificationConfig())
+    shared = Deidentifier(profile, FixedKeys())
+    for iod in IODS[::2]:
+        shared.apply(read(planted(iod).data))
+    for iod in IODS[::2]:
+        alone = Deidentifier(profile, FixedKeys()).apply(read(planted(iod).data))
+        among = shared.apply(read(planted(iod).data))
+        assert among.encoded() == alone.encoded(), iod
+        assert among.record == alone.record, iod
