@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, insert, select, update
 
 from client_plugin.archive.database import Database
 from client_plugin.archive.instance import ArchivedInstance, NotArchivable
@@ -119,13 +120,33 @@ def decide(metas: Sequence[ArchivedInstance], known: Known) -> list[Addition]:
     return outcomes
 
 
+# Made once: to build a statement costs as much as to execute it.
+_THESE: BindParameter[Any] = bindparam("these", expanding=True)
+_PATIENTS = select(Patient.pseudonym, Patient.id).where(Patient.pseudonym.in_(_THESE))
+_INSTANCES = select(Instance.uid, Instance.id).where(Instance.uid.in_(_THESE))
+_SERIES = select(Series.uid, Series.id, Study.uid.label("study")).join(Series.study).where(Series.uid.in_(_THESE))
+_STUDIES = (  # locked in one order, whatever the batch's, so that two processes wait for each other (PostgreSQL)
+    select(Study.uid, Study.id, Patient.pseudonym, Study.state, Study.version, Study.last_received)
+    .join(Study.patient)
+    .where(Study.uid.in_(_THESE))
+    .order_by(Study.uid)
+    .with_for_update(of=Study)
+)
+_NEW_INSTANCES = insert(Instance).returning(Instance.uid, Instance.id)
+_DONE = (
+    update(Received)
+    .where(Received.id == bindparam("row"))
+    .values(state=ReceivedState.DONE, worker=None, claimed_at=None, reason=None, instance_id=bindparam("instance"))
+)
+
+
 class Additions(Database):
     """What workers write. Below the ORM: their time belongs to de-identification."""
 
     def known_instances(self, sop_instance_uids: Iterable[str]) -> set[str]:
         """Those that are archived here."""
         with self.reading() as session:
-            return set(session.scalars(select(Instance.uid).where(Instance.uid.in_([*sop_instance_uids]))))
+            return set(session.scalars(_INSTANCES, {"these": [*sop_instance_uids]}))
 
     def add_instances(self, batch: Sequence[NewInstance]) -> list[Addition]:
         """Catalogue archived objects and finish their rows of the spool, in one transaction; outcomes in its order.
@@ -191,7 +212,7 @@ class Additions(Database):
         if not batch:
             return {}
         rows = [_row(new, known, now) for new in batch]
-        made = connection.execute(insert(Instance).returning(Instance.uid, Instance.id), rows)
+        made = connection.execute(_NEW_INSTANCES, rows)
         ids: dict[str, int] = {row.uid: row.id for row in made}
         references: list[dict[str, object]] = []
         labels: list[dict[str, object]] = []
@@ -230,31 +251,22 @@ def _received_at(new: NewInstance, now: datetime) -> datetime:
 
 
 def _look_up(connection: Connection, metas: Sequence[ArchivedInstance]) -> Known:
-    patients = select(Patient.pseudonym, Patient.id).where(Patient.pseudonym.in_({m.pseudonym for m in metas}))
-    instances = select(Instance.uid, Instance.id).where(Instance.uid.in_({m.sop_instance_uid for m in metas}))
+    patients = connection.execute(_PATIENTS, {"these": sorted({m.pseudonym for m in metas})})
+    instances = connection.execute(_INSTANCES, {"these": sorted({m.sop_instance_uid for m in metas})})
     return Known(
-        patients={row.pseudonym: row.id for row in connection.execute(patients)},
-        instances={row.uid: row.id for row in connection.execute(instances)},
+        patients={row.pseudonym: row.id for row in patients},
+        instances={row.uid: row.id for row in instances},
         studies=_studies(connection, {m.study_uid for m in metas}),
         series=_series(connection, {m.series_uid for m in metas}),
     )
 
 
 def _studies(connection: Connection, uids: Iterable[str]) -> dict[str, KnownStudy]:
-    """Locked in one order, whatever the batch's, so that two processes wait for each other (PostgreSQL)."""
-    query = (
-        select(Study.uid, Study.id, Patient.pseudonym, Study.state, Study.version, Study.last_received)
-        .join(Study.patient)
-        .where(Study.uid.in_([*uids]))
-        .order_by(Study.uid)
-        .with_for_update(of=Study)
-    )
-    return {row.uid: KnownStudy(*row[1:]) for row in connection.execute(query)}
+    return {row.uid: KnownStudy(*row[1:]) for row in connection.execute(_STUDIES, {"these": [*uids]})}
 
 
 def _series(connection: Connection, uids: Iterable[str]) -> dict[str, tuple[int, str]]:
-    query = select(Series.uid, Series.id, Study.uid.label("study")).join(Series.study).where(Series.uid.in_([*uids]))
-    return {row.uid: (row.id, row.study) for row in connection.execute(query)}
+    return {row.uid: (row.id, row.study) for row in connection.execute(_SERIES, {"these": [*uids]})}
 
 
 def _open_studies(connection: Connection, batch: Sequence[NewInstance], known: Known, now: datetime) -> None:
@@ -304,9 +316,7 @@ def _finish(connection: Connection, batch: Sequence[NewInstance], known: Known) 
         if new.received
     ]
     if done:
-        values = {"state": ReceivedState.DONE, "worker": None, "claimed_at": None, "reason": None}
-        statement = update(Received).where(Received.id == bindparam("row"))
-        connection.execute(statement.values(**values, instance_id=bindparam("instance")), done)
+        connection.execute(_DONE, done)
 
 
 def _list(numbers: Sequence[float] | None) -> list[float] | None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from client_plugin.archive.database import Database
@@ -82,6 +82,27 @@ class QuarantinedRow:
     quarantined_at: datetime
 
 
+# Two questions: one about both would sort the whole backlog, each time. Made once, for that costs as much as to ask.
+_OLDEST = (
+    select(*(getattr(Received, field.name) for field in fields(ReceivedRow)))
+    .order_by(Received.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_PENDING = _OLDEST.where(Received.state == ReceivedState.PENDING)
+_STALE = _OLDEST.where(Received.state == ReceivedState.CLAIMED, Received.claimed_at < bindparam("before"))
+_CLAIM = (
+    update(Received)
+    .where(Received.id.in_(bindparam("these", expanding=True)))
+    .values(
+        state=ReceivedState.CLAIMED,
+        worker=bindparam("by"),
+        claimed_at=bindparam("now"),
+        tries=Received.tries + 1,
+    )
+)
+
+
 class ReceivedRows(Database):
     """The queue between the listener and the workers."""
 
@@ -147,9 +168,7 @@ class ReceivedRows(Database):
                 rows = _free(connection, limit, now - lease)
             taken = rows[:1] if rows and rows[0].tries else [*takewhile(lambda row: not row.tries, rows)]
             if taken:
-                values = {"state": ReceivedState.CLAIMED, "worker": worker, "claimed_at": now}
-                these = update(Received).where(Received.id.in_([row.id for row in taken]))
-                connection.execute(these.values(**values, tries=Received.tries + 1))
+                connection.execute(_CLAIM, {"these": [row.id for row in taken], "by": worker, "now": now})
         return [replace(row, tries=row.tries + 1) for row in taken]
 
     def release_claims(self, worker: str | None = None) -> int:
@@ -327,19 +346,9 @@ def _outcome(new: NewReceived, stored: set[str], known: dict[str, str]) -> Outco
 
 
 def _free(connection: Connection, limit: int, before: datetime) -> list[ReceivedRow]:
-    """The oldest rows that nobody works on, locked: pending ones, and those claimed ``before``.
-
-    Two questions, since one about both would sort the whole backlog, each time.
-    """
-    columns = [getattr(Received, field.name) for field in fields(ReceivedRow)]
-    stale = (Received.state == ReceivedState.CLAIMED) & (Received.claimed_at < before)
-    rows = [
-        ReceivedRow(**row._mapping)
-        for which in (Received.state == ReceivedState.PENDING, stale)
-        for row in connection.execute(
-            select(*columns).where(which).order_by(Received.id).limit(limit).with_for_update(skip_locked=True)
-        )
-    ]
+    """The oldest rows that nobody works on, locked: pending ones, and those claimed ``before``."""
+    found = (connection.execute(question, {"limit": limit, "before": before}) for question in (_PENDING, _STALE))
+    rows = [ReceivedRow(**row._mapping) for answer in found for row in answer]
     return sorted(rows, key=lambda row: row.id)[:limit]
 
 

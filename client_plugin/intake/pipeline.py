@@ -232,7 +232,7 @@ def naming_fault(dataset: Dataset, file_meta: Dataset) -> IntakeReason | None:
     names = [reading.text(dataset, keyword) for keyword in ("SOPClassUID", "SOPInstanceUID")]
     if not all(names):
         return IntakeReason.UIDS_MISSING
-    told = [str(file_meta.MediaStorageSOPClassUID), str(file_meta.MediaStorageSOPInstanceUID)]
+    told = [reading.text(file_meta, f"MediaStorage{keyword}") for keyword in ("SOPClassUID", "SOPInstanceUID")]
     return None if names == told else IntakeReason.UIDS_DIFFER
 
 

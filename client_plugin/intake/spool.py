@@ -174,8 +174,9 @@ class Spool:
 
     def delete(self, name: str) -> None:
         """Delete an instance, under either name; that it is gone already is no error."""
-        self.path(name).unlink(missing_ok=True)
-        self.part(name).unlink(missing_ok=True)
+        for suffix in ("sealed", "part"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._file(name, suffix))  # noqa: PTH108 - see _file
 
     def path(self, name: str) -> Path:
         return Path(self._file(name, "sealed"))
