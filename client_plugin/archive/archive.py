@@ -68,6 +68,7 @@ class Archive:
         self._wrapping_key = wrapping_key
         self._data_keys: dict[str, bytes] = {}
         self._parts = objects / ".parts"
+        self._parts.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._held = ExitStack()
 
     @classmethod
@@ -138,7 +139,6 @@ class Archive:
         """
         key = self._data_key(meta.pseudonym)
         sha256 = hashlib.sha256(dataset_bytes).hexdigest()
-        self._parts.mkdir(mode=0o700, exist_ok=True)
         part = self._parts / secrets.token_hex(16)
         new = NewInstance(meta=meta, size=len(dataset_bytes), sha256=sha256, received=received, target=target)
         written = Written(new, part, part.open("xb"))
@@ -163,10 +163,11 @@ class Archive:
             fresh = [*first.values()]
             for written in fresh:
                 os.fsync(written.file.fileno())
-            self._make_folders({self._folder(written.new.meta.pseudonym) for written in fresh})
+            folders = [self._folder(pseudonym) for pseudonym in {written.new.meta.pseudonym for written in fresh}]
+            self._make_folders(folders)
             for written in fresh:
                 written.part.rename(self._path_of(written.new.meta))
-            for folder in {self._folder(written.new.meta.pseudonym) for written in fresh}:
+            for folder in folders:
                 sync_folder(folder)
         finally:
             for written in batch:
@@ -264,7 +265,7 @@ class Archive:
             self._data_keys[pseudonym] = unseal(wrapped, self._wrapping_key, key_context(pseudonym))
         return self._data_keys[pseudonym]
 
-    def _make_folders(self, folders: set[Path]) -> None:
+    def _make_folders(self, folders: Sequence[Path]) -> None:
         missing = [folder for folder in folders if not folder.exists()]
         for folder in missing:
             folder.mkdir(mode=0o700, exist_ok=True)

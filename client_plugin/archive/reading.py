@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from functools import cache
 
 from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import DicomDictionary, tag_for_keyword
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
+
+TAGS = {tag: BaseTag(tag) for tag in DicomDictionary}
+"""The attributes of PS3.6. pydicom compares two tags in Python, unless they are one object."""
 
 
 def text(ds: Dataset, keyword: str) -> str:
@@ -90,4 +93,4 @@ def _tag(keyword: str) -> BaseTag:
     tag = tag_for_keyword(keyword)
     if tag is None:
         raise ValueError(f"{keyword} is no attribute of PS3.6")
-    return BaseTag(tag)
+    return TAGS[tag]

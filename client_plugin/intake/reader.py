@@ -21,11 +21,13 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
+from client_plugin.archive.reading import TAGS
+
 Elements = dict[BaseTag, Any]
 
 _PREAMBLE, _PREFIX = 128, b"DICM"
 _FILE_META, _DATA_SET = 0x0002, 0x0008
-_CHARSET, _TRANSFER_SYNTAX = BaseTag(0x00080005), BaseTag(0x00020010)
+_CHARSET, _TRANSFER_SYNTAX = TAGS[0x00080005], TAGS[0x00020010]
 _LAST_GROUP = 0xFFFC  # of padding; items and delimiters are not at the top level
 _UNDEFINED = 0xFFFFFFFF
 _EXPLICIT, _IMPLICIT, _LONG = struct.Struct("<HH2sH"), struct.Struct("<HHI"), struct.Struct("<I")
@@ -72,13 +74,15 @@ def _read(data: bytes) -> FileDataset:
 
 def _explicit(data: bytes, at: int, last_group: int) -> tuple[Elements, int]:
     """The elements up to the first one of a group after ``last_group``, and where that one starts."""
-    unpack, long, vrs, make, end = _EXPLICIT.unpack_from, _LONG.unpack_from, _VRS, RawDataElement._make, len(data)
+    unpack, long, vrs, tags = _EXPLICIT.unpack_from, _LONG.unpack_from, _VRS, TAGS
+    make, end = RawDataElement._make, len(data)
     found: Elements = {}
     while at < end:
         group, element, encoded, length = unpack(data, at)
         if group > last_group:
             break
-        tag = BaseTag(group << 16 | element)
+        number = group << 16 | element
+        tag = tags.get(number) or BaseTag(number)
         vr, is_long, empty = vrs[encoded]
         value_at = at + 8
         if is_long:
@@ -97,13 +101,15 @@ def _explicit(data: bytes, at: int, last_group: int) -> tuple[Elements, int]:
 
 def _implicit(data: bytes, at: int, last_group: int) -> tuple[Elements, int]:
     """The same in implicit VR."""
-    unpack, make, end = _IMPLICIT.unpack_from, RawDataElement._make, len(data)
+    unpack, tags = _IMPLICIT.unpack_from, TAGS
+    make, end = RawDataElement._make, len(data)
     found: Elements = {}
     while at < end:
         group, element, length = unpack(data, at)
         if group > last_group:
             break
-        tag = BaseTag(group << 16 | element)
+        number = group << 16 | element
+        tag = tags.get(number) or BaseTag(number)
         if length == _UNDEFINED:
             found[tag], at = _undefined(data, at, found, implicit=True)
             continue
