@@ -59,7 +59,7 @@ def image() -> Dataset:
 
 def send(receiver: Receiver, file: Path, associations: int, instances: int) -> Run:
     """Send ``instances`` over each of ``associations`` associations at the same time."""
-    command = ["storescu", "--repeat", str(instances), "+II", "-aet", "PACS", "-aec", "FEDPACS", "127.0.0.1"]
+    command = [receivers.storescu(), "--repeat", str(instances), "+II", "-aet", "PACS", "-aec", "FEDPACS", "127.0.0.1"]
     cpu = receiver.cpu_seconds()
     started = time.perf_counter()
     senders = [

@@ -86,7 +86,7 @@ def scrape(folder: Path, scrapes: int) -> list[results.Figure]:
     node.stdout.readline()
     stop = threading.Event()
     sender = [
-        "storescu",
+        receivers.storescu(),
         "--repeat",
         "50",
         "+II",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +32,15 @@ for context in StoragePresentationContexts:
     entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
 entity.start_server(("127.0.0.1", int(sys.argv[1])), evt_handlers=[(evt.EVT_C_STORE, lambda event: 0)])
 """
+
+
+def storescu() -> str:
+    """dcmtk's, not the one of pynetdicom, which an activated virtual environment puts before it."""
+    others = [folder for folder in os.get_exec_path() if Path(folder) != Path(sys.prefix) / "bin"]
+    found = shutil.which("storescu", path=os.pathsep.join(others))
+    if found is None:
+        raise SystemExit("dcmtk's storescu is not installed: `make peers` does it (as root)")
+    return found
 
 
 @dataclass

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """pynetdicom's ``storescu``, in an activated virtual environment, hides dcmtk's, which the tests mean."""
+    own = Path(sys.prefix) / "bin"
+    os.environ["PATH"] = os.pathsep.join(folder for folder in os.get_exec_path() if Path(folder) != own)
 
 
 @pytest.fixture(autouse=True)
