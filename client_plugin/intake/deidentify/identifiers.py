@@ -34,9 +34,16 @@ def _spellings(word: str) -> set[str]:
 
 
 class Identifiers:
-    """The words and numbers that must not stay in an instance."""
+    """The words and numbers that must not stay in an instance.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    shared
+        Whether it is one object for all instances that tell the same, so that outcomes may be remembered by it.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
         self._words: set[str] = set()
         self._pieces: set[str] = set()
         """Identifiers without their punctuation, and names in scripts that put no space between words."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-from functools import lru_cache
 from typing import Literal, Protocol
 
 #: A patient's dates move back by 1 to this many days (ten years).
@@ -25,12 +24,11 @@ class Keyed:
     """HMAC-SHA-256 under the site's keys "uid", "pseudonym" and "dates"."""
 
     def __init__(self, keys: Keys) -> None:
-        self._uids, self._pseudonym, self._dates = (
+        self._uid, self._pseudonym, self._dates = (
             keys.derive("uid"),
             keys.derive("pseudonym"),
             keys.derive("dates"),
         )
-        self._remembered = lru_cache(maxsize=4096)(self._made)  # a series' instances have most UIDs in common
 
     def uid(self, original: str) -> str:
         """Replace a UID by a UUID-derived one (PS3.5 B.2).
@@ -40,10 +38,7 @@ class Keyed:
         str
             ``2.25.`` and the integer of a version 8 UUID (RFC 9562): 122 bits of the HMAC.
         """
-        return self._remembered(original)
-
-    def _made(self, original: str) -> str:
-        raw = bytearray(hmac.digest(self._uids, original.encode(), "sha256")[:16])
+        raw = bytearray(hmac.digest(self._uid, original.encode(), "sha256")[:16])
         raw[6] = (raw[6] & 0x0F) | 0x80
         raw[8] = (raw[8] & 0x3F) | 0x80
         return f"2.25.{int.from_bytes(raw)}"

@@ -16,7 +16,7 @@ from client_plugin.intake.deidentify.identifiers import Identifiers
 from client_plugin.intake.deidentify.patient import DATES, NAMES, NUMBERS
 
 _NAMING = NAMES | NUMBERS | DATES
-_REMEMBERED = 64 << 10  # characters and bytes of all that an instance tells
+_SHORT = 16 << 10  # characters and bytes of all that an instance tells, at most, that are remembered
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 
 
@@ -46,13 +46,14 @@ def lessons(source: Dataset, element: Any) -> Iterator[Lesson]:
 
 
 def identifiers(told: frozenset[Lesson]) -> Identifiers:
-    """The words and numbers in what was told. One object, not to be changed, for all instances that tell the same."""
-    short = sum(len(lesson.value or "") for lesson in told) <= _REMEMBERED
-    return _remembered(told) if short else _identifiers(told)
+    """The words and numbers in what was told: not to be changed, for all instances that tell the same have one."""
+    if sum(len(lesson.value or "") for lesson in told) > _SHORT:
+        return _identifiers(told, shared=False)
+    return _remembered(told, shared=True)
 
 
-def _identifiers(told: frozenset[Lesson]) -> Identifiers:
-    known = Identifiers()
+def _identifiers(told: frozenset[Lesson], *, shared: bool) -> Identifiers:
+    known = Identifiers(shared=shared)
     for lesson in told:
         for tag, text in _texts(lesson):
             for part in text.split("\\"):

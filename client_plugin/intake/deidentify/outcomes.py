@@ -73,11 +73,12 @@ class Outcomes:
         self._keyed = keyed
         self._safe_words = profile.safe_words
         self._retains_uids = Option.RETAIN_UIDS in profile.options
-        self._remembered = lru_cache(maxsize=8192)(self._decide)
+        self._remembered = lru_cache(maxsize=1024)(self._decide)
 
     def of(self, value: Value, whose: Whose) -> Outcome:
         """What becomes of ``value``, which is no sequence and no pixel data."""
-        return (self._remembered if len(value.value) <= _SHORT else self._decide)(value, whose)
+        remembered = len(value.value) <= _SHORT and whose.known.shared
+        return (self._remembered if remembered else self._decide)(value, whose)
 
     def uid(self, original: str) -> str:
         """Replace a UID, unless the standard registers it (then it names a class or a scheme) or UIDs are retained."""

@@ -17,6 +17,7 @@ _LOST = {Op.REMOVE, Op.EMPTY, Op.DUMMY, Op.PATIENT}
 _TEXT_VRS = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 )
+_SMALL = 1000  # elements of a data set, at most, whose plan is remembered: hostile ones may have millions
 
 
 class Plan(NamedTuple):
@@ -43,7 +44,6 @@ class Plan(NamedTuple):
     others: tuple[tuple[int, Step], ...]
 
 
-@lru_cache(maxsize=512)
 def plan(
     profile: Profile, iod: str, parent: int, tags: tuple[int, ...], vrs: tuple[str | None, ...], *, implicit: bool
 ) -> Plan:
@@ -56,6 +56,12 @@ def plan(
     implicit
         Whether the instance is in implicit VR.
     """
+    return (_remembered if len(tags) <= _SMALL else _plan)(profile, iod, parent, tags, vrs, implicit=implicit)
+
+
+def _plan(
+    profile: Profile, iod: str, parent: int, tags: tuple[int, ...], vrs: tuple[str | None, ...], *, implicit: bool
+) -> Plan:
     steps = profile.steps(iod, parent)
     kept: list[int] = []
     removed: list[Action] = []
@@ -78,6 +84,9 @@ def plan(
         else:
             others.append((tag, step))
     return Plan(tuple(kept), tuple(removed), tuple(learnt), tuple(private), tuple(others))
+
+
+_remembered = lru_cache(maxsize=256)(_plan)
 
 
 def _refused(vr: str | None, step: Step) -> Rule | None:

@@ -26,7 +26,7 @@ from client_plugin.intake.deidentify.plan import contradicts, plan
 from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step
 
 _CODE_VALUE = 0x00080100
-_NOBODY = Identifiers()
+_NOBODY = Identifiers(shared=True)
 
 
 class _Element(NamedTuple):

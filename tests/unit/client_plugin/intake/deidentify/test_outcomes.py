@@ -10,8 +10,6 @@ from client_plugin.intake.deidentify.profile import Op, Step
 
 from .conftest import FixedKeys
 
-NOBODY = Identifiers()
-
 
 @pytest.fixture
 def outcomes(keys: FixedKeys) -> Outcomes:
@@ -23,7 +21,7 @@ def value(op: Op, vr: str, encoded: bytes, type_: str = "3", charset: str | tupl
 
 
 def whose(name: str = "", days: int = -10) -> Whose:
-    known = Identifiers()
+    known = Identifiers(shared=True)
     known.add_name(name)
     return Whose("PABC", days, known)
 
@@ -40,7 +38,7 @@ def test_what_is_remembered_of_one_patient_is_no_other_ones(outcomes: Outcomes) 
 
 
 def test_one_value_in_two_character_sets_is_two_texts(outcomes: Outcomes) -> None:
-    known = Identifiers()
+    known = Identifiers(shared=True)
     known.add_name("тест")
     encoded = "chest тест".encode("koi8-r")
     for _ in range(2):
@@ -83,7 +81,10 @@ def test_long_values_are_decided_too_but_not_remembered(outcomes: Outcomes) -> N
     text = value(Op.TEXT, "LT", b"chest Anna " * 100)
     assert outcomes.of(text, whose("Anna")).value == b"chest " * 100
     assert outcomes._remembered.cache_info().currsize == 0
-    outcomes.of(value(Op.TEXT, "LO", b"chest Anna"), whose("Anna"))
+    short = value(Op.TEXT, "LO", b"chest Anna")
+    outcomes.of(short, Whose("PABC", -1, Identifiers()))  # of an instance that tells too much
+    assert outcomes._remembered.cache_info().currsize == 0
+    assert outcomes.of(short, whose("Anna")).value == b"chest "
     assert outcomes._remembered.cache_info().currsize == 1
 
 

@@ -73,6 +73,12 @@ def test_text_and_binary_are_told_apart() -> None:
     assert not contradicts("OB", pixels)
 
 
+def test_the_plan_of_a_hostile_data_set_is_not_kept_in_memory() -> None:
+    many: dict[int, str | None] = dict.fromkeys(range(0x00091000, 0x00091000 + 2000), "LO")
+    assert planned(many) is not planned(many)
+    assert len(planned(many).removed) == 2000
+
+
 def test_instances_of_one_shape_share_a_plan() -> None:
     assert planned({tag("Rows"): "US"}) is planned({tag("Rows"): "US"})
     assert planned({tag("Rows"): "US"}) is not planned({tag("Rows"): "US", tag("Columns"): "US"})
