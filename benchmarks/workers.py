@@ -7,11 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from pydicom.dataset import FileDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
 from benchmarks import receivers
 from benchmarks.intake import send
@@ -23,8 +26,6 @@ from client_plugin.intake.spool import Origin, Spool
 
 ROOT = Path(__file__).parents[1]
 WORK = Path(__file__).parent / ".work"
-_CT = "1.2.840.10008.5.1.4.1.1.2"
-_EXPLICIT = "1.2.840.10008.1.2.1"
 _PATIENCE = 300.0  # seconds
 
 
@@ -36,14 +37,13 @@ class Rate:
     cpu_ms: float
 
 
-def throughput(data_set: bytes, uid: str, instances: int, workers: int) -> Rate:
+def throughput(slice_of: Callable[[int], FileDataset], instances: int, workers: int) -> Rate:
     """Unseal, read, de-identify, write, seal, catalogue, delete the raw copy; measured from the first one archived.
 
     Parameters
     ----------
-    data_set
-        One CT image without its file meta information, explicit VR little endian, with SOP Instance UID ``uid``, which
-        is replaced by others of the same length.
+    slice_of
+        Gives an instance of a series by its number.
     """
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:  # on a disk, not on a memory file system
@@ -52,7 +52,7 @@ def throughput(data_set: bytes, uid: str, instances: int, workers: int) -> Rate:
         (kit / "local" / "fedpacs.yaml").write_text("site: benchmark\n", encoding="utf-8")
         config = NodeConfig.load(kit)
         archive = Archive.open(config)
-        _receive(config, archive, data_set, uid, instances)
+        _receive(config, archive, map(slice_of, range(instances)))
         command = [sys.executable, "-m", "client_plugin.intake.worker", "--kit", str(kit)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         running: list[subprocess.Popen[bytes]] = []
@@ -111,14 +111,18 @@ def end_to_end(file: Path, instances: int, workers: int, associations: int = 4) 
     return EndToEnd(run.rate, each * associations / (last_at - started), alone.rate)
 
 
-def _receive(config: NodeConfig, archive: Archive, data_set: bytes, uid: str, instances: int) -> None:
+def _receive(config: NodeConfig, archive: Archive, instances: Iterable[FileDataset]) -> None:
+    """Put instances into the spool, as a listener does, without the network."""
     spool = Spool(config.spool, SiteKeys.open(config).derive("spool"))
     spool.take_slot()
     committer = GroupCommitter(spool, archive.catalogue)
-    for number in range(instances):
-        new = uid[: -len(str(number)) - 1] + f".{number}"
-        incoming = spool.begin(Origin(_CT, new, _EXPLICIT, "PACS"))
-        incoming.write(data_set.replace(uid.encode(), new.encode()))
+    for ds in instances:
+        syntax = ds.file_meta.TransferSyntaxUID
+        buffer = DicomBytesIO()
+        buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+        write_dataset(buffer, ds)
+        incoming = spool.begin(Origin(ds.SOPClassUID, ds.SOPInstanceUID, syntax, "PACS"))
+        incoming.write(buffer.getvalue())
         committer.commit(incoming.finish())
     spool.close()
 
