@@ -133,8 +133,8 @@ def _content_item() -> frozenset[int]:
 
 
 def fold(tag: int) -> int:
-    """The first group of a repeating group: (6002,3000) -> (6000,3000)."""
-    return tag & 0xFF00FFFF if 0x6000 <= tag >> 16 <= 0x60FF else tag
+    """The first group of a repeating group: (6002,3000) -> (6000,3000). (6001,3000) is private."""
+    return tag & 0xFF00FFFF if 0x6000 <= tag >> 16 <= 0x60FF and not tag & 0x10000 else tag
 
 
 @lru_cache(maxsize=16384)  # hostile instances may have any number of tags

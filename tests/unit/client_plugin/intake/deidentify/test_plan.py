@@ -1,7 +1,7 @@
 from pydicom.datadict import tag_for_keyword
 
 from client_plugin.config import DeidentificationConfig
-from client_plugin.intake.deidentify import Profile
+from client_plugin.intake.deidentify import Profile, standard
 from client_plugin.intake.deidentify.codes import Rule
 from client_plugin.intake.deidentify.plan import Plan, contradicts, plan
 from client_plugin.intake.deidentify.profile import Op
@@ -54,6 +54,11 @@ def test_names_that_go_are_learned_and_what_an_option_retains_is_not() -> None:
 def test_private_elements_wait_for_their_creators_where_safe_ones_are_retained() -> None:
     made = planned({PRIVATE: "LO"}, retain_safe_private=True)
     assert (made.private, made.removed, made.learned) == ((PRIVATE,), (), ())
+
+
+def test_the_groups_of_overlays_are_one_and_the_private_ones_between_them_are_not() -> None:
+    assert standard.fold(0x60023000) == standard.fold(0x60FE3000) == 0x60003000
+    assert standard.fold(0x60013000) == 0x60013000
 
 
 def test_a_vr_that_contradicts_goes_and_an_unknown_one_is_mended() -> None:
