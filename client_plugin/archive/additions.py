@@ -251,8 +251,8 @@ def _received_at(new: NewInstance, now: datetime) -> datetime:
 
 
 def _look_up(connection: Connection, metas: Sequence[ArchivedInstance]) -> Known:
-    patients = connection.execute(_PATIENTS, {"these": sorted({m.pseudonym for m in metas})})
-    instances = connection.execute(_INSTANCES, {"these": sorted({m.sop_instance_uid for m in metas})})
+    patients = connection.execute(_PATIENTS, {"these": [*{m.pseudonym for m in metas}]})
+    instances = connection.execute(_INSTANCES, {"these": [*{m.sop_instance_uid for m in metas}]})
     return Known(
         patients={row.pseudonym: row.id for row in patients},
         instances={row.uid: row.id for row in instances},

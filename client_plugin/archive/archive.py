@@ -68,7 +68,6 @@ class Archive:
         self._wrapping_key = wrapping_key
         self._data_keys: dict[str, bytes] = {}
         self._parts = objects / ".parts"
-        self._parts.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._held = ExitStack()
 
     @classmethod
@@ -141,7 +140,12 @@ class Archive:
         sha256 = hashlib.sha256(dataset_bytes).hexdigest()
         part = self._parts / secrets.token_hex(16)
         new = NewInstance(meta=meta, size=len(dataset_bytes), sha256=sha256, received=received, target=target)
-        written = Written(new, part, part.open("xb"))
+        try:
+            file = part.open("xb")
+        except FileNotFoundError:
+            self._parts.mkdir(mode=0o700, exist_ok=True)
+            file = part.open("xb")
+        written = Written(new, part, file)
         try:
             _seal_into(written.file, dataset_bytes, key, meta.sop_instance_uid)
             written.file.flush()

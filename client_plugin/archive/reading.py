@@ -17,6 +17,8 @@ from pydicom.tag import BaseTag
 TAGS = {tag: BaseTag(tag) for tag in DicomDictionary}
 """The attributes of PS3.6. pydicom compares two tags in Python, unless they are one object."""
 
+_CHARSETS = 32
+
 
 def text(ds: Dataset, keyword: str) -> str:
     """The value of a text attribute, several of them with backslashes between; empty where there is none.
@@ -78,9 +80,19 @@ def items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
 
 
 def charset(ds: Dataset) -> str | tuple[str, ...]:
-    """The character sets that a data set was read with, by pydicom's names, as something that can be hashed."""
+    """The character sets that a data set was read with, by pydicom's names, as something small that can be hashed.
+
+    Raises
+    ------
+    ValueError
+        They are more than PS3.3 C.12.1.1.2 has.
+    """
     names = ds.original_character_set
-    return names if isinstance(names, str) else tuple(names)
+    if isinstance(names, str):
+        return names
+    if len(names) > _CHARSETS:
+        raise ValueError(f"{len(names)} character sets")
+    return tuple(names)
 
 
 def named(ds: Dataset, keyword: str) -> str:

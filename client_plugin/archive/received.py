@@ -82,7 +82,8 @@ class QuarantinedRow:
     quarantined_at: datetime
 
 
-# Two questions: one about both would sort the whole backlog, each time. Made once, for that costs as much as to ask.
+# Two questions: one about both would sort the whole backlog, each time. (PostgreSQL locks the rows of both, and other
+# workers pass over them for a moment.) Made once, for that costs as much as to ask.
 _OLDEST = (
     select(*(getattr(Received, field.name) for field in fields(ReceivedRow)))
     .order_by(Received.id)
@@ -156,7 +157,8 @@ class ReceivedRows(Database):
         """Take up to ``limit`` rows to work on, oldest first; the claim is durable, and so is its try.
 
         Claims older than ``lease`` are taken over. A row that failed or killed its worker before is handed out alone,
-        so that it takes no other down with it; one that did so ``max_tries`` times goes to quarantine.
+        so that it takes no other down with it; one that did so ``max_tries`` times goes to quarantine when its turn
+        comes.
         """
         now = datetime.now(UTC)
         with self._writing_below_orm() as connection:

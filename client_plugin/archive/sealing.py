@@ -96,10 +96,12 @@ class SealedWriter:
         """Seal ``data``, the end, and write the last chunk. Call it once, then sync the file."""
         if self._finished:
             raise ValueError("this sealed file is finished")
-        if self._pending or len(data) > self._chunk_size:
-            self.write(data)
-            data = self._pending
-        self._emit(data, last=True)
+        view = memoryview(data).cast("B")
+        if self._pending or len(view) > self._chunk_size:
+            self.write(view)
+            self._emit(self._pending, last=True)
+        else:
+            self._emit(view, last=True)
         self._finished = True
 
     def _emit(self, chunk: Buffer, *, last: bool) -> None:

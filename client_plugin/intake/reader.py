@@ -8,7 +8,7 @@ anything irregular in it, all other transfer syntaxes, and all decoding.
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -45,10 +45,9 @@ class _Irregular(Exception):  # noqa: N818 - not an error: pydicom reads it
 
 def read(data: bytes) -> FileDataset:
     """A DICOM file (PS3.10), as ``pydicom.dcmread`` reads it; raises what that raises."""
-    try:
+    with suppress(Exception):  # pydicom says what is wrong, or does not mind
         return _read(data)
-    except Exception:  # noqa: BLE001 - pydicom says what is wrong, or does not mind
-        return pydicom.dcmread(BytesIO(data))
+    return pydicom.dcmread(BytesIO(data))
 
 
 def _read(data: bytes) -> FileDataset:
@@ -130,11 +129,10 @@ def _undefined(data: bytes, at: int, before: Elements, *, implicit: bool) -> tup
 
 
 def _charset(elements: Elements) -> Any:
-    """The character sets of a data set, by pydicom's names."""
+    """The character sets of a data set, by pydicom's names; their element is decoded, as pydicom leaves it."""
     stated = elements.get(_CHARSET)
-    return default_encoding if stated is None else list(_names(stated._replace(value_tell=0)))
-
-
-@lru_cache(maxsize=64)
-def _names(element: RawDataElement) -> tuple[str, ...]:
-    return tuple(convert_encodings(convert_raw_data_element(element).value))
+    if stated is None:
+        return default_encoding
+    if stated.is_raw:
+        stated = elements[_CHARSET] = convert_raw_data_element(stated)
+    return convert_encodings(stated.value)

@@ -202,6 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             target=seal_quiet_studies, args=(archive, config.intake, stopping.event), name="sealing"
         )
         sealing.start()
+    gc.collect()
     gc.freeze()  # what is loaded by now stays: collections need not go through it
     stopping.ready()
     Worker(archive, pipeline, claimant(options.name, os.getpid()), config.intake.max_tries, stopping.event).run()

@@ -15,6 +15,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client_plugin.archive import reading
+from client_plugin.archive.reading import TAGS
 from client_plugin.intake.deidentify.codes import Action, Done, Option, Quarantine, Reason, Rule
 from client_plugin.intake.deidentify.encoding import raw
 from client_plugin.intake.deidentify.profile import VERSION, Profile
@@ -29,22 +30,23 @@ _ADDED = (0x00120062, 0x00120063, 0x00120064, 0x00280303)
 ADDED = [Action((), tag, Done.ADDED, Rule.METHOD) for tag in _ADDED]
 
 
-#: Version, Media Storage SOP Class and SOP Instance UID, Transfer Syntax, Implementation Class UID and Version Name.
-_FILE_META = tuple(
-    (BaseTag(0x00020000 | element), vr)
-    for element, vr in ((0x01, "OB"), (0x02, "UI"), (0x03, "UI"), (0x10, "UI"), (0x12, "UI"), (0x13, "SH"))
-)
-
 #: (implicit VR, little endian), as the data set was read, for one that came without file meta information.
 _TRANSFER_SYNTAXES = {(True, True): ImplicitVRLittleEndian, (False, False): ExplicitVRBigEndian}
 
 
 def file_meta(sop_class: str, instance: str, transfer_syntax: UID) -> FileMetaDataset:
     """A File Meta Information group: no AE titles, no private information, this implementation's name."""
-    values = (b"\0\1", sop_class, instance, transfer_syntax, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
+    values = (
+        (0x00020001, "OB", "\0\1"),  # File Meta Information Version
+        (0x00020002, "UI", sop_class),
+        (0x00020003, "UI", instance),
+        (0x00020010, "UI", transfer_syntax),
+        (0x00020012, "UI", IMPLEMENTATION_CLASS_UID),
+        (0x00020013, "SH", IMPLEMENTATION_VERSION_NAME),
+    )
     elements = {}
-    for (tag, vr), value in zip(_FILE_META, values, strict=True):
-        encoded = pad(value if isinstance(value, bytes) else value.encode("ascii", "replace"), vr)
+    for number, vr, value in values:
+        tag, encoded = TAGS[number], pad(value.encode("ascii", "replace"), vr)
         elements[tag] = RawDataElement(tag, vr, len(encoded), encoded, 0, is_implicit_VR=False, is_little_endian=True)
     return FileMetaDataset(elements)
 

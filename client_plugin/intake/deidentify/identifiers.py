@@ -24,7 +24,8 @@ def normal(text: str) -> str:
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return unicodedata.normalize("NFC", "".join(c for c in decomposed if not unicodedata.combining(c)))
+    composed = unicodedata.normalize("NFC", "".join(c for c in decomposed if not unicodedata.combining(c)))
+    return composed.lower()  # again: № becomes No
 
 
 def _spellings(word: str) -> set[str]:
@@ -68,10 +69,9 @@ class Identifiers:
             day = date(int(text[:4]), int(text[4:6]), int(text[6:8]))
         except ValueError:
             return
-        self._pieces.update(day.strftime(form) for form in ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%d%b%Y", "%d%B%Y", "%B%d%Y"))
-        self._pieces.update({f"{day.day}{day.month:02}{day.year}", f"{day.day:02}{day.month:02}{day.year % 100:02}"})
-        self._pieces.add(f"{day.day:02}{day:%b}{day:%y}".lower())
-        self._pieces = {piece.lower() for piece in self._pieces}
+        forms = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%d%b%Y", "%d%B%Y", "%B%d%Y", "%d%m%y", "%d%b%y")
+        self._pieces.update(day.strftime(form).lower() for form in forms)
+        self._pieces.add(f"{day.day}{day.month:02}{day.year}")
 
     def is_word(self, word: str) -> bool:
         """Whether a single word, already ``normal``, is one of them."""

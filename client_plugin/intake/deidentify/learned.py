@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,12 +16,15 @@ from client_plugin.intake.deidentify.identifiers import Identifiers
 from client_plugin.intake.deidentify.patient import DATES, NAMES, NUMBERS
 
 _NAMING = NAMES | NUMBERS | DATES
-_SHORT = 16 << 10  # characters and bytes of all that an instance tells, at most, that are remembered
+_FEW, _SHORT = 200, 4096  # lessons of an instance and their characters, at most, that are remembered
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 
 
 class Lesson(NamedTuple):
-    """An attribute that tells something: its text, or the encoded value that is to be looked into."""
+    """An attribute that tells something: its text, or the encoded value that is to be looked into.
+
+    The other fields are about an encoded value: its VR (None: implicit), encoding and character sets.
+    """
 
     tag: int
     vr: str | None
@@ -42,17 +45,17 @@ def lessons(source: Dataset, element: Any) -> Iterator[Lesson]:
         encoding = element.is_implicit_VR, element.is_little_endian, reading.charset(source)
         yield Lesson(int(element.tag), element.VR, element.value, *encoding)
     else:
-        yield from _decoded(source, element.tag)
+        yield from _told(source, element.tag)
 
 
 def identifiers(told: frozenset[Lesson]) -> Identifiers:
     """The words and numbers in what was told: not to be changed, for all instances that tell the same have one."""
-    if sum(len(lesson.value or "") for lesson in told) > _SHORT:
+    if len(told) > _FEW or sum(len(lesson.value or "") for lesson in told) > _SHORT:
         return _identifiers(told, shared=False)
     return _remembered(told, shared=True)
 
 
-def _identifiers(told: frozenset[Lesson], *, shared: bool) -> Identifiers:
+def _identifiers(told: Iterable[Lesson], *, shared: bool) -> Identifiers:
     known = Identifiers(shared=shared)
     for lesson in told:
         for tag, text in _texts(lesson):
@@ -67,7 +70,7 @@ def _identifiers(told: frozenset[Lesson], *, shared: bool) -> Identifiers:
     return known
 
 
-_remembered = lru_cache(maxsize=256)(_identifiers)
+_remembered = lru_cache(maxsize=128)(_identifiers)
 
 
 def _texts(lesson: Lesson) -> Iterator[tuple[int, str]]:
@@ -77,11 +80,11 @@ def _texts(lesson: Lesson) -> Iterator[tuple[int, str]]:
     tag, (_, vr, value, implicit, little, charset) = BaseTag(lesson.tag), lesson
     source = Dataset({tag: RawDataElement(tag, vr, len(value or b""), value, 0, implicit, little)})
     source.set_original_encoding(implicit, little, charset if isinstance(charset, str) else list(charset))
-    for below in _decoded(source, tag):
+    for below in _told(source, tag):
         yield below.tag, str(below.value)
 
 
-def _decoded(source: Dataset, tag: BaseTag) -> Iterator[Lesson]:
+def _told(source: Dataset, tag: BaseTag) -> Iterator[Lesson]:
     """What an element tells, and what is below it; nothing where it cannot be decoded."""
     try:
         if standard.vrs(int(tag)) == ("SQ",) and source[tag].VR == "SQ":
@@ -95,4 +98,4 @@ def _decoded(source: Dataset, tag: BaseTag) -> Iterator[Lesson]:
     for item in items:
         for below in list(item.keys()):
             if tells(int(below)):
-                yield from _decoded(item, below)
+                yield from _told(item, below)

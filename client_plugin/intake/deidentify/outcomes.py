@@ -18,7 +18,7 @@ from client_plugin.intake.deidentify.identifiers import Identifiers
 from client_plugin.intake.deidentify.keyed import Keyed
 from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step, required
 
-LOSING = {Op.REMOVE: Done.REMOVED, Op.EMPTY: Done.EMPTIED, Op.DUMMY: Done.REPLACED}
+WITHOUT = {Op.REMOVE: Done.REMOVED, Op.EMPTY: Done.EMPTIED, Op.DUMMY: Done.REPLACED}
 """The operations that leave nothing of a value, and what is recorded of them."""
 _CODE_MEANING = 0x00080104
 _VALUES = frozenset({"SH", "LO", "UC", "CS"})
@@ -88,11 +88,11 @@ class Outcomes:
 
     def _decide(self, it: Value, whose: Whose) -> Outcome:
         op, value, step = it.step.op, it.value, it.step
-        if op in LOSING:
+        if op in WITHOUT:
             return _without(it, op, step.rule)
         if op is Op.PATIENT:
             return settled(it, whose.pseudonym.encode(), Done.REPLACED, step.rule)
-        if op is Op.KEEP or not value:
+        if not value:
             return Outcome(None, step.rule)
         if op is Op.UID:
             return settled(it, self._uids(value), Done.REMAPPED, Rule.UID if step.rule is Rule.IOD else step.rule)
@@ -109,9 +109,20 @@ class Outcomes:
             new = value if values.is_time(value) else None
         elif op is Op.CHARSET:
             new = value if values.is_charset(value) else None
+        elif op is Op.KEEP:
+            return self._numbers(it, whose.known)
         else:
             raise ValueError(f"{op!r} is not decided by a value alone")
         return settled(it, new, Done.CLEANED, rule)
+
+    @staticmethod
+    def _numbers(it: Value, known: Identifiers) -> Outcome:
+        size = values.SIZES.get(it.vr)
+        if size is None:
+            return Outcome(None, it.step.rule)
+        if len(it.value) % size:
+            return _without(it, required(it.step.type), Rule.VR)
+        return settled(it, None if known.found_in_bytes(it.value) else it.value, Done.CLEANED, Rule.IDENTIFIER)
 
     def _uids(self, value: bytes) -> bytes:
         parts = value.decode("ascii", "replace").split("\\")
@@ -130,7 +141,7 @@ def settled(it: Value, new: bytes | None, done: Done, rule: Rule) -> Outcome:
 def _without(it: Value, op: Op, rule: Rule) -> Outcome:
     if op is Op.EMPTY and not it.value:
         return Outcome(None, rule)
-    return Outcome(LOSING[op], rule, values.pad(values.dummy(it.vr), it.vr) if op is Op.DUMMY else b"")
+    return Outcome(WITHOUT[op], rule, values.pad(values.dummy(it.vr), it.vr) if op is Op.DUMMY else b"")
 
 
 def clean(it: Value, known: Identifiers, safe_words: frozenset[str]) -> bytes | None:

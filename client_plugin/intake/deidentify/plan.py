@@ -13,7 +13,7 @@ from client_plugin.intake.deidentify import learned, standard
 from client_plugin.intake.deidentify.codes import Action, Done, Rule
 from client_plugin.intake.deidentify.profile import Op, Profile, Step
 
-_LOST = {Op.REMOVE, Op.EMPTY, Op.DUMMY, Op.PATIENT}
+_NOT_RETAINED = {Op.REMOVE, Op.EMPTY, Op.DUMMY, Op.PATIENT}
 _TEXT_VRS = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 )
@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     Attributes
     ----------
     kept
-        They stay as they are.
+        They stay as they are, unless they are long.
     removed
         What is recorded of those that go; their paths are those of top-level elements.
     learned
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
         Their values decide, under a step that is not to remove them.
     """
 
-    kept: tuple[int, ...]
+    kept: tuple[tuple[int, Step], ...]
     removed: tuple[Action, ...]
     learned: tuple[int, ...]
     private: tuple[int, ...]
@@ -63,24 +63,24 @@ def _plan(
     profile: Profile, iod: str, parent: int, tags: tuple[int, ...], vrs: tuple[str | None, ...], *, implicit: bool
 ) -> Plan:
     steps = profile.steps(iod, parent)
-    kept: list[int] = []
+    kept: list[tuple[int, Step]] = []
     removed: list[Action] = []
     learnt: list[int] = []
     private: list[int] = []
     others: list[tuple[int, Step]] = []
     for tag, vr in zip(tags, vrs, strict=True):
-        step = steps.get(tag) or steps.get(standard.fold(tag))
-        if step is None and tag & 0x10000 and profile.retains_private:
+        if tag & 0x10000 and profile.retains_private:
             private.append(tag)
             continue
-        if (step is None or step.op in _LOST) and learned.tells(tag):  # what an option retains may stand elsewhere
+        step = None if tag & 0x10000 else steps.get(tag) or steps.get(standard.fold(tag))
+        if (step is None or step.op in _NOT_RETAINED) and learned.tells(tag):  # what is retained may stand elsewhere
             learnt.append(tag)
         if step is None:
             removed.append(Action((), tag, Done.REMOVED, _unlisted(tag)))
         elif (rule := _refused(vr, step)) is not None:
             removed.append(Action((), tag, Done.REMOVED, rule))
         elif step.op is Op.KEEP and vr != "UN" and (vr is not None or implicit):  # else its VR has to be mended
-            kept.append(tag)
+            kept.append((tag, step))
         else:
             others.append((tag, step))
     return Plan(tuple(kept), tuple(removed), tuple(learnt), tuple(private), tuple(others))

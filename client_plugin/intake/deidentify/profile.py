@@ -19,7 +19,7 @@ from client_plugin.intake.deidentify.codes import Option, Rule
 from client_plugin.intake.deidentify.identifiers import normal
 
 #: Raised by hand when the engine changes what it does to an instance: part of what the catalogue keeps per object.
-VERSION = "4"
+VERSION = "5"
 
 
 #: Key in the site's configuration -> the option it switches.
@@ -44,7 +44,7 @@ class Op(enum.IntEnum):
     EMPTY = enum.auto()
     DUMMY = enum.auto()
     KEEP = enum.auto()
-    """Numbers in binary: no text can be in them."""
+    """Numbers in binary, kept if they have the size of their VR; many of them, unless a known name is in the bytes."""
     NUMBER = enum.auto()
     """DS, IS: kept if they are numbers."""
     CODE = enum.auto()

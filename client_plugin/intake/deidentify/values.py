@@ -47,6 +47,13 @@ _DUMMIES = {
     "UV": bytes(8),
 }
 
+#: Bytes of one number of a binary VR (PS3.5 6.2).
+SIZES = {
+    **dict.fromkeys(("US", "SS"), 2),
+    **dict.fromkeys(("UL", "SL", "FL", "AT", "OF", "OL"), 4),
+    **dict.fromkeys(("FD", "UV", "SV", "OD", "OV"), 8),
+}
+
 
 def pad(value: bytes, vr: str) -> bytes:
     """Make the length even (PS3.5 6.2): UI and OB with zero bytes, text with a space."""

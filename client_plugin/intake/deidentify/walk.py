@@ -20,12 +20,15 @@ from client_plugin.intake.deidentify import encoding, header, learned, pixels, p
 from client_plugin.intake.deidentify.codes import Action, Done, Path, Rule
 from client_plugin.intake.deidentify.encoding import UNDEFINED_LENGTH
 from client_plugin.intake.deidentify.identifiers import Identifiers
-from client_plugin.intake.deidentify.outcomes import LOSING, Outcome, Outcomes, Value, Whose, settled
+from client_plugin.intake.deidentify.outcomes import WITHOUT, Outcome, Outcomes, Value, Whose, settled
 from client_plugin.intake.deidentify.patient import Patient
 from client_plugin.intake.deidentify.plan import contradicts, plan
 from client_plugin.intake.deidentify.profile import TEXT_OPS, Op, Profile, Step
 
 _CODE_VALUE = 0x00080100
+_TOO_SHORT = 2
+"""Bytes of a binary value in which nobody's name is looked for: 16-bit numbers are most of them."""
+_SEARCHED = TEXT_OPS | {Op.KEEP}
 _NOBODY = Identifiers(shared=True)
 
 
@@ -53,7 +56,7 @@ class Walk:
         self._iod = iod
         self._whose = Whose(patient.pseudonym, patient.shift_days, _NOBODY)
         self._implicit = implicit
-        self._texts: list[_Element] = []
+        self._searched: list[_Element] = []
         self._lessons: set[learned.Lesson] = set()
         self.record: list[Action] = []
 
@@ -64,12 +67,16 @@ class Walk:
         todo = plan(self._profile, self._iod, parent, tuple(found), vrs, implicit=self._implicit)
         for tag in todo.learned:
             self._lessons.update(learned.lessons(source, found[tag]))
-        self.record += [action._replace(path=path) for action in todo.removed] if path else todo.removed
-        for tag in todo.kept:
-            element = found[tag]
-            elements[element.tag] = element if element.is_raw else self._encoded(source, element)
+        self.record += (action._replace(path=path) for action in todo.removed) if path else todo.removed
         charset = reading.charset(source)
-        for tag, step in [*todo.others, *self._safe_private(source, todo.private, path)]:
+        long = []
+        for tag, step in todo.kept:
+            element = found[tag]
+            if element.is_raw and len(element.value or b"") <= _TOO_SHORT:
+                elements[element.tag] = element
+            else:
+                long.append((tag, step))
+        for tag, step in [*long, *todo.others, *self._safe_private(source, todo.private, path)]:
             raw = self._raw(source, found[tag], step)
             if raw is None:
                 self._note(path, tag, Done.REMOVED, Rule.VR)
@@ -77,16 +84,16 @@ class Walk:
                 elements[raw.tag] = self._sequence(source[raw.tag], step, path, source.original_character_set)
             else:
                 value = Value(tag, raw.VR or step.vrs[0], raw.value or b"", step, charset)
-                self._element(_Element(elements, raw, value, path), source)
+                self._decide(_Element(elements, raw, value, path), source)
         if todo.private:
             for creator in {BaseTag(private.creator_of(tag)) for tag in elements if tag.is_private}:
                 elements[creator] = source.get_item(creator)
 
     def finish(self) -> None:
-        """Look at the texts, now that all names and identifiers are known."""
+        """Look at texts and long binary values, now that all names and identifiers are known."""
         whose = self._whose._replace(known=learned.identifiers(frozenset(self._lessons)))
-        for text in self._texts:
-            self._settle(text, self._outcomes.of(text.value, whose))
+        for element in self._searched:
+            self._settle(element, self._outcomes.of(element.value, whose))
 
     def _safe_private(self, source: Dataset, tags: Iterable[int], path: Path) -> Iterator[tuple[int, Step]]:
         """Those of the private elements ``tags`` that the standard lists as safe, and what to do with them."""
@@ -119,7 +126,7 @@ class Walk:
         tag = int(element.tag)
         parent = standard.fold(tag)
         if step.op is not Op.SEQUENCE:
-            self._note(path, tag, LOSING[step.op], step.rule)
+            self._note(path, tag, WITHOUT[step.op], step.rule)
         made: list[Dataset] = []
         if step.op is Op.DUMMY and _CODE_VALUE in self._profile.steps(self._iod, parent):
             made.append(header.code_item("REMOVED", "99FEDPACS", "Removed"))
@@ -132,26 +139,26 @@ class Walk:
                 made.append(kept)
         return DataElement(element.tag, "SQ", Sequence(made))
 
-    def _element(self, one: _Element, source: Dataset) -> None:
-        op = one.value.step.op
-        if op in TEXT_OPS and one.value.value:
-            one.elements[one.raw.tag] = one.raw  # keeps its place
-            self._texts.append(one)
-        elif op is Op.PIXELS:
-            undefined = one.raw.length == UNDEFINED_LENGTH
-            new = pixels.trimmed(source, one.value.value, undefined_length=undefined)
-            self._settle(one, settled(one.value, new, Done.CLEANED, Rule.PIXELS))
+    def _decide(self, element: _Element, source: Dataset) -> None:
+        value = element.value
+        if value.step.op in _SEARCHED and value.value:
+            element.elements[element.raw.tag] = element.raw  # keeps its place
+            self._searched.append(element)
+        elif value.step.op is Op.PIXELS:
+            undefined = element.raw.length == UNDEFINED_LENGTH
+            new = pixels.trimmed(source, value.value, undefined_length=undefined)
+            self._settle(element, settled(value, new, Done.CLEANED, Rule.PIXELS))
         else:
-            self._settle(one, self._outcomes.of(one.value, self._whose))
+            self._settle(element, self._outcomes.of(value, self._whose))
 
-    def _settle(self, one: _Element, outcome: Outcome) -> None:
-        tag, done = one.raw.tag, outcome.done
+    def _settle(self, element: _Element, outcome: Outcome) -> None:
+        tag, done = element.raw.tag, outcome.done
         if done is not None:
-            self._note(one.path, one.value.tag, done, outcome.rule)
+            self._note(element.path, element.value.tag, done, outcome.rule)
         if done is Done.REMOVED:
-            one.elements.pop(tag, None)
+            element.elements.pop(tag, None)
         else:
-            one.elements[tag] = one.raw if done is None else _replaced(one.raw, outcome.value)
+            element.elements[tag] = element.raw if done is None else _replaced(element.raw, outcome.value)
 
     def _note(self, path: Path, tag: int, done: Done, rule: Rule) -> None:
         self.record.append(Action(path, tag, done, rule))

@@ -1,5 +1,6 @@
 import io
 import struct
+from array import array
 
 import pydicom
 import pytest
@@ -115,6 +116,11 @@ def test_the_end_is_checked_even_if_only_the_size_is_asked() -> None:
     reader = SealedReader(io.BytesIO(sealed[: HEADER + 2 * STRIDE]), KEY, CONTEXT)
     with pytest.raises(SealBroken):
         reader.seek(0, io.SEEK_END)
+
+
+def test_a_buffer_of_wider_elements_is_sealed_whole() -> None:
+    numbers = array("I", range(1000))
+    assert unseal(seal(memoryview(numbers), KEY, CONTEXT), KEY, CONTEXT) == numbers.tobytes()
 
 
 def test_a_finished_file_takes_no_more() -> None:

@@ -46,6 +46,14 @@ def test_a_wrong_vr_hides_nothing(deidentifier: Deidentifier, ct: Dataset, vr: s
     assert b"Mustermann" not in out
 
 
+def test_more_character_sets_than_there_are(deidentifier: Deidentifier, ct: Dataset) -> None:
+    """Each item would carry all their names."""
+    ct.SpecificCharacterSet = [""] * 5000
+    with pytest.raises(Quarantine) as caught:
+        deidentifier.apply(read(written(ct)))
+    assert caught.value.reason is Reason.UNREADABLE
+
+
 def test_deep_nesting(deidentifier: Deidentifier, ct: Dataset) -> None:
     """A content tree of 60 levels, which the tables allow and a stack must bear."""
     tree = Dataset()

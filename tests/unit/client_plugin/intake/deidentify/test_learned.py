@@ -3,7 +3,7 @@ from pydicom import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from client_plugin.intake.deidentify.learned import Lesson, identifiers, lessons, tells
+from client_plugin.intake.deidentify.learned import Lesson, _identifiers, identifiers, lessons, tells
 
 from .conftest import read, written
 
@@ -51,6 +51,18 @@ def test_instances_that_tell_the_same_share_their_identifiers(ct: Dataset) -> No
     assert identifiers(told(one, PATIENT_NAME)) is identifiers(told(other, PATIENT_NAME))
     other.PatientName = "Sonst^Wer"
     assert identifiers(told(one, PATIENT_NAME)) is not identifiers(told(other, PATIENT_NAME))
+
+
+@pytest.mark.parametrize("number", ["№4711", "ꭰ4711", "Ꭰ4711"])
+def test_what_is_told_does_not_depend_on_the_order_it_is_told_in(number: str) -> None:
+    """Python's sets of texts have another order in every process."""
+    for first, last in ((PATIENT_ID, BIRTH_DATE), (BIRTH_DATE, PATIENT_ID)):
+        values = {PATIENT_ID: number, BIRTH_DATE: "19570312"}
+        known = _identifiers([Lesson(tag, None, values[tag]) for tag in (first, last)], shared=False)
+        assert known.found_in(number)
+        assert known.found_in(number.lower())
+        assert known.found_in(number.replace("4711", " 4711"))
+        assert known.found_in("12MAR57")
 
 
 def test_what_is_long_is_not_kept_in_memory() -> None:

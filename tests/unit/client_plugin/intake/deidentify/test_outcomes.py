@@ -70,6 +70,23 @@ def test_nothing_is_done_to_what_stays_and_to_what_is_empty(outcomes: Outcomes) 
         assert outcomes.of(value(op, vr, encoded), whose()).done is None
 
 
+@pytest.mark.parametrize(
+    ("vr", "encoded", "outcome"),
+    [
+        ("FD", b"\0\0\0\0\0\0\xf0?", Outcome(None, Rule.IDENTIFIER)),
+        ("FD", b"MEIER123", Outcome(Done.REMOVED, Rule.IDENTIFIER)),
+        ("US", b"2024\\20240101 ", Outcome(Done.REMOVED, Rule.VR)),
+        ("UL", b"x\0mEiEr\0\0", Outcome(Done.REMOVED, Rule.VR)),
+        ("UI", b"1.2.3.meier\0", Outcome(None, Rule.TABLE)),
+    ],
+)
+def test_binary_numbers_have_their_size_and_spell_nobodys_name(
+    outcomes: Outcomes, vr: str, encoded: bytes, outcome: Outcome
+) -> None:
+    encoded = encoded[:-1] if vr == "US" else encoded
+    assert outcomes.of(value(Op.KEEP, vr, encoded), whose("Meier")) == outcome
+
+
 def test_values_are_padded_to_an_even_length() -> None:
     uid = value(Op.UID, "UI", b"1.2.3\0")
     assert settled(uid, b"2.25.12", Done.REMAPPED, Rule.UID).value == b"2.25.12\0"
