@@ -99,7 +99,7 @@ def _explicit(data: bytes, at: int, last_group: int) -> tuple[Elements, int]:
 
 
 def _implicit(data: bytes, at: int, last_group: int) -> tuple[Elements, int]:
-    """The same in implicit VR."""
+    """The same in implicit VR; a loop of its own, since a question in it would be asked of every element."""
     unpack, tags = _IMPLICIT.unpack_from, TAGS
     make, end = RawDataElement._make, len(data)
     found: Elements = {}
