@@ -1,4 +1,5 @@
 import copy
+import struct
 
 import numpy as np
 import pytest
@@ -251,6 +252,23 @@ def test_a_segmentation_still_refers_to_its_images(deidentifier: Deidentifier, c
 def test_code_meanings(deidentifier: Deidentifier, ct: Dataset, meaning: str, kept: str) -> None:
     ct.AnatomicRegionSequence = [item(CodeValue="64033007", CodingSchemeDesignator="SCT", CodeMeaning=meaning)]
     assert deidentifier.apply(read(written(ct))).dataset.AnatomicRegionSequence[0].CodeMeaning == kept
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("decoded", [False, True])
+def test_a_name_spelled_in_a_binary_number_goes_and_other_numbers_stay(
+    deidentifier: Deidentifier, ct: Dataset, syntax: UID, decoded: bool
+) -> None:
+    (ct.CTDIvol,) = struct.unpack("<d", b"\x01\x02Erika\x3f")
+    ct.SingleCollimationWidth = 0.625
+    ct.file_meta.TransferSyntaxUID = syntax
+    ds = read(written(ct))
+    if decoded:
+        assert ds.CTDIvol == ct.CTDIvol
+    done = deidentifier.apply(ds)
+    assert b"Erika" not in done.encoded()
+    assert done.dataset.SingleCollimationWidth == 0.625
+    assert any(action.tag == 0x00189345 and action.rule is Rule.IDENTIFIER for action in done.record)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
